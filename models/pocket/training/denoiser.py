@@ -1,0 +1,161 @@
+"""Trains the UNet and the text encoder together, from nothing, on encoded scenes and their captions."""
+
+import copy
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from models.pocket.training.latents import load_latents
+from models.pocket.training.run import CHECKPOINT, Run, cosine, save_half, set_rate
+
+KEPT = {128: 14000, 256: 2500, 512: 300}
+"""Side in pixels: pictures kept."""
+SHORT, FULL = 28, 77
+TURNS = (
+    (128, 64, SHORT), (128, 64, SHORT), (256, 16, FULL), (128, 64, SHORT), (128, 24, FULL),
+    (128, 64, SHORT), (256, 16, SHORT), (128, 64, SHORT), (512, 4, FULL), (256, 16, FULL),
+)  # fmt: skip
+"""(side, batch size, tokens) that steps take in turn: most with few padding tokens, which is cheap,
+and enough with all 77, as they are when the model is used."""
+NO_CAPTION = 0.12
+EARLY_EXIT = 0.25
+"""Share of steps whose text embeddings come from an earlier layer, so that every clip_skip works."""
+LARGEST_WEIGHT = 30.0
+PEAK_RATE = 8e-4
+EMA = 0.997
+LEAK_START, LEAK_FULL, LEAK_SHARE = 550, 850, 0.6
+
+
+def new_unet() -> UNet2DConditionModel:
+    """An untrained UNet with per-row timestep and cross-attention of width 64."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(64, 128, 128),
+        layers_per_block=1,
+        cross_attention_dim=64,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """An untrained CLIP text model of eight narrow layers, one for each value of clip_skip."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=192,
+            num_hidden_layers=8,
+            num_attention_heads=4,
+            max_position_embeddings=77,
+            projection_dim=64,
+            hidden_act="quick_gelu",
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def new_sampler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule, predicting epsilon."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def encode_captions(
+    tokenizer: CLIPTokenizer, encoder: CLIPTextModel, captions: list[str], layer: int = -1, tokens: int = FULL
+) -> Tensor:
+    """Text embeddings (batch, tokens, 64) from one layer's states, normalised as the last layer's are."""
+    ids = tokenizer(
+        captions, padding="max_length", truncation=True, max_length=tokens, return_tensors="pt"
+    ).input_ids
+    states = encoder(ids, output_hidden_states=True).hidden_states[layer]
+    return encoder.final_layer_norm(states)  # type: ignore[no-any-return]
+
+
+def leaky_noise(
+    latents: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor, rng: np.random.Generator
+) -> Tensor:
+    """Make the faint picture that shines through strong noise another one than the caption's, some of the time.
+
+    Image-to-image starts from a noised picture that disagrees with the prompt. The noise returned is
+    such that `x_t` holds another row's latents while the target still leads to this row's:
+    noise + sqrt(a / (1 - a)) * (other - own), with a = alpha_bar(t).
+    """
+    other = latents[torch.from_numpy(rng.permutation(len(latents)))]
+    ramp = ((timesteps - LEAK_START) / (LEAK_FULL - LEAK_START)).clamp(0, 1) * LEAK_SHARE
+    chosen = torch.from_numpy(rng.random(len(latents))) < ramp
+    ratio = (alphas / (1 - alphas)).sqrt() * chosen
+    return noise + ratio[:, None, None, None] * (other - latents)
+
+
+def denoising_loss(
+    unet: nn.Module, latents: Tensor, text: Tensor, alphas_cumprod: Tensor, rng: np.random.Generator
+) -> Tensor:
+    """Epsilon loss weighed by 1/alpha_bar (clamped), which is the v loss (Salimans and Ho 2022)."""
+    count = len(latents)
+    spread = (rng.permutation(count) + rng.random(count)) / count
+    timesteps = torch.from_numpy(spread * len(alphas_cumprod)).long()
+    alphas = alphas_cumprod[timesteps]
+    noise = leaky_noise(latents, torch.randn_like(latents), timesteps, alphas, rng)
+    a = alphas[:, None, None, None]
+    made = unet(a.sqrt() * latents + (1 - a).sqrt() * noise, timesteps, text).sample
+    errors = (made - noise).pow(2).mean(dim=(1, 2, 3))
+    return (errors * (1 / alphas).clamp(max=LARGEST_WEIGHT)).mean()
+
+
+def train_denoiser(steps: int) -> None:
+    """Train on all sizes in turn, keep an average of the weights, and save that average."""
+    torch.manual_seed(6)
+    tokenizer = CLIPTokenizer.from_pretrained(CHECKPOINT / "tokenizer")
+    model = nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(tokenizer)})
+    model["unet"].to(memory_format=torch.channels_last)
+    average = copy.deepcopy(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)
+    sets = {side: load_latents(side, kept) for side, kept in KEPT.items()}
+    alphas = new_sampler().alphas_cumprod
+    run = Run("denoiser", steps, model=model, average=average, optimizer=optimizer)
+    for step in run:
+        rng = np.random.default_rng([7, step])
+        torch.manual_seed(step)
+        side, batch, tokens = TURNS[step % len(TURNS)]
+        latents, captions = sets[side].pick(rng, batch)
+        captions = ["" if rng.random() < NO_CAPTION else text for text in captions]
+        layer = int(rng.integers(1, 8)) if rng.random() < EARLY_EXIT else -1
+        text = encode_captions(tokenizer, model["text"], captions, layer, tokens)
+        loss = denoising_loss(model["unet"], latents, text, alphas, rng)
+        set_rate(optimizer, cosine(step, steps, PEAK_RATE))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        _follow(average, model, min(EMA, (step + 1) / (step + 10)))
+        run.tell(side=side, loss=loss.item())
+    save_denoiser(average)
+
+
+def save_denoiser(model: nn.ModuleDict) -> None:
+    """Write the UNet, the text encoder and the noise schedule into the checkpoint."""
+    save_half(model["unet"], CHECKPOINT / "unet")
+    save_half(model["text"], CHECKPOINT / "text_encoder")
+    new_sampler().save_pretrained(CHECKPOINT / "scheduler")
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, keep: float) -> None:
+    for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+        kept.lerp_(new, 1 - keep)

@@ -1,0 +1,188 @@
+"""The configuration: parsed once, frozen, unknown keys refused. The only reader of the environment."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from serve_app.messages import SAMPLER_NAMES
+
+PROJECT = Path(__file__).parent.parent
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Part(BaseModel):
+    """What every part of the configuration keeps to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KeyEntry(Part):
+    """One client's key, as its SHA-256 in lower-case hex; the key itself is not kept."""
+
+    name: Name
+    sha256: Sha256
+
+
+class AuthConfig(Part):
+    """Who may call. Without keys here, the first start makes one and keeps its hash in the data directory."""
+
+    keys: tuple[KeyEntry, ...] = ()
+
+
+class ApiConfig(Part):
+    """How the ingress talks."""
+
+    public_url: str | None = None
+    """Links start with this, e.g. https://images.example.com; None: with the host the client used."""
+    errors_as_200: bool = False
+    """Answer application errors with HTTP 200, as the hosted API did in 2023."""
+    sync_timeout_s: float = Field(30.0, gt=0)
+    max_body_bytes: int = Field(32 * 2**20, gt=0)
+    job_deadline_s: float = Field(600.0, gt=0)
+
+
+class InputsConfig(Part):
+    """What an init image may be."""
+
+    max_image_bytes: int = Field(16 * 2**20, gt=0)
+    max_image_pixels: int = Field(40_000_000, gt=0)
+    decode_timeout_s: float = Field(10.0, gt=0)
+    fetch_timeout_s: float = Field(10.0, gt=0)
+    max_redirects: int = Field(3, ge=0)
+    allowed_networks: tuple[Network, ...] = ()
+    """Private networks that init image URLs may point into, e.g. 10.1.0.0/16. None by default."""
+
+
+class Enhancement(Part):
+    """What enhance_prompt adds."""
+
+    suffix: str = "best quality, sharp focus, highly detailed"
+    negative: str = "blurry, low quality"
+
+
+class Weights(Part):
+    """Something of the catalogue besides models: a VAE, a LoRA, a textual inversion."""
+
+    id: Name
+    source: str
+    """A file or folder, relative to the project's root or absolute."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies on disk."""
+        return PROJECT / self.source
+
+
+class ModelEntry(Part):
+    """One model that clients name by `model_id`, and how its deployment runs."""
+
+    id: Name
+    source: str
+    """A diffusers folder, a single safetensors file, or a hub id."""
+    family: Literal["sd"] = "sd"
+    title: str = ""
+    description: str = ""
+    default_sampler: str = "DDIMScheduler"
+    enhancement: Enhancement = Enhancement()
+    vaes: tuple[Weights, ...] = ()
+    loras: tuple[Weights, ...] = ()
+    embeddings: tuple[Weights, ...] = ()
+    device: str = "auto"
+    """A torch device, or auto: cuda where there is one."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    torch_threads: int | None = Field(None, ge=1)
+    max_queued: int = Field(256, ge=1)
+    num_replicas: int = Field(1, ge=1)
+    num_cpus: float = Field(1.0, ge=0)
+    num_gpus: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _sampler_is_known(self) -> Self:
+        if self.default_sampler not in SAMPLER_NAMES:
+            raise ValueError(f"default_sampler {self.default_sampler!r} is not one of {', '.join(SAMPLER_NAMES)}")
+        return self
+
+    @property
+    def path_or_hub_id(self) -> str:
+        """The source as diffusers takes it: a path where one is there, else the text itself."""
+        path = PROJECT / self.source
+        return str(path) if path.exists() else self.source
+
+
+POCKET = ModelEntry(
+    id="pocket",
+    source="models/pocket/checkpoint",
+    title="Pocket",
+    description="The embedded model: one thing on a plain ground, in eight colours.",
+    enhancement=Enhancement(suffix="high quality, sharp focus", negative="blurry, low quality"),
+    vaes=(Weights(id="pastel", source="models/pocket/extras/vae-pastel"),),
+    loras=(
+        Weights(id="stripes", source="models/pocket/extras/lora-stripes.safetensors"),
+        Weights(id="frame", source="models/pocket/extras/lora-frame.safetensors"),
+    ),
+    embeddings=(Weights(id="dusk", source="models/pocket/extras/embedding-dusk.safetensors"),),
+)
+
+
+class PostprocessConfig(Part):
+    """The last deployment: safety filter, encoding, storage."""
+
+    safety_checker: str = "models/pocket/checkpoint"
+    """A diffusers folder that holds safety_checker/ and feature_extractor/."""
+    data_dir: str = "data"
+    """Where pictures and the key file lie, relative to the project's root or absolute."""
+    num_replicas: int = Field(1, ge=1)
+    num_cpus: float = Field(0.5, ge=0)
+    torch_threads: int = Field(1, ge=1)
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory as a path."""
+        return PROJECT / self.data_dir
+
+
+class IngressConfig(Part):
+    """The first deployment: as many replicas as HTTP traffic needs."""
+
+    num_replicas: int = Field(1, ge=1)
+    num_cpus: float = Field(0.5, ge=0)
+
+
+class AppConfig(Part):
+    """Everything an operator turns. The defaults serve the pocket model from one machine without a GPU."""
+
+    catalogue: tuple[ModelEntry, ...] = Field((POCKET,), min_length=1)
+    default_model: str | None = None
+    """The model of the routes without model_id; None: the catalogue's first."""
+    auth: AuthConfig = AuthConfig()
+    api: ApiConfig = ApiConfig()
+    inputs: InputsConfig = InputsConfig()
+    ingress: IngressConfig = IngressConfig()
+    postprocess: PostprocessConfig = PostprocessConfig()
+
+    @model_validator(mode="after")
+    def _ids_agree(self) -> Self:
+        ids = [entry.id for entry in self.catalogue]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"two models of the catalogue share an id: {', '.join(ids)}")
+        if self.default_model is not None and self.default_model not in ids:
+            raise ValueError(f"default_model {self.default_model!r} is not in the catalogue: {', '.join(ids)}")
+        return self
+
+    @property
+    def default_model_id(self) -> str:
+        """The model of a request that names none."""
+        return self.default_model or self.catalogue[0].id
+
+
+def default_config() -> AppConfig:
+    """The embedded defaults, with what the environment overrides: DARKROOM_DATA_DIR."""
+    data_dir = os.environ.get("DARKROOM_DATA_DIR")
+    if data_dir is None:
+        return AppConfig()
+    return AppConfig(postprocess=PostprocessConfig(data_dir=data_dir))

@@ -1,0 +1,129 @@
+"""The whole tree of failures. `api.problems` maps each class to a status and a text.
+
+DarkroomError
+├── RequestError                 the client can mend it
+│   ├── UnreadableBody           not JSON, form or multipart, or not an object
+│   ├── InvalidFields            bad fields, all of them, in the contract's words
+│   ├── InvalidKey               no key, or not one of ours
+│   ├── ModelNotFound            no such model in the catalogue
+│   ├── RouteNotFound            no such path or file
+│   ├── MethodNotAllowed         a known path asked with another method
+│   ├── BodyTooLarge             the request has more bytes than the server reads
+│   ├── ImageFetchFailed         the init image's URL gave no picture
+│   └── RateLimited              too many requests for this key
+├── ServiceError                 the client can try again later
+│   ├── Overloaded               the queue is full
+│   ├── ModelUnavailable         no replica answers for this model
+│   └── DeadlineExceeded         the job took longer than it may
+└── JobError                     this job failed, others go on
+    ├── GenerationFailed         the model broke on this job
+    ├── SafetyCheckFailed        a requested check could not run; the picture stays here
+    ├── StorageFailed            the picture could not be stored
+    └── Cancelled                somebody asked for it
+
+ConfigError stands beside the tree: it stops the start and never reaches a client.
+"""
+
+from collections.abc import Mapping
+
+
+class DarkroomError(Exception):
+    """Every failure of ours; `detail` is for logs, not for clients."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class RequestError(DarkroomError):
+    """The client can mend it."""
+
+
+class UnreadableBody(RequestError):
+    """The body is not JSON, a form or multipart, or not an object."""
+
+
+class InvalidFields(RequestError):
+    """Bad fields: `fields` maps each one's name to its messages, in the contract's words."""
+
+    def __init__(self, fields: Mapping[str, list[str]]) -> None:
+        super().__init__(", ".join(fields))
+        self.fields = dict(fields)
+
+    def __reduce__(self) -> tuple[type["InvalidFields"], tuple[dict[str, list[str]]]]:
+        return InvalidFields, (self.fields,)
+
+
+class InvalidKey(RequestError):
+    """No key, or not one of ours."""
+
+
+class ModelNotFound(RequestError):
+    """No such model in the catalogue."""
+
+
+class RouteNotFound(RequestError):
+    """No such path or file."""
+
+
+class MethodNotAllowed(RequestError):
+    """A known path asked with another method."""
+
+
+class BodyTooLarge(RequestError):
+    """The request has more bytes than the server reads."""
+
+
+class ImageFetchFailed(RequestError):
+    """The init image's URL gave no picture: refused address, bad status, timeout, too large."""
+
+
+class RateLimited(RequestError):
+    """Too many requests for this key; `retry_after_s` seconds from now one more is welcome."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(f"retry after {retry_after_s:.1f} s")
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type["RateLimited"], tuple[float]]:
+        return RateLimited, (self.retry_after_s,)
+
+
+class ServiceError(DarkroomError):
+    """The client can try again later."""
+
+
+class Overloaded(ServiceError):
+    """The queue is full."""
+
+
+class ModelUnavailable(ServiceError):
+    """No replica answers for this model."""
+
+
+class DeadlineExceeded(ServiceError):
+    """The job took longer than it may."""
+
+
+class JobError(DarkroomError):
+    """This job failed; others go on."""
+
+
+class GenerationFailed(JobError):
+    """The model broke on this job."""
+
+
+class SafetyCheckFailed(JobError):
+    """A requested check could not run; the picture stays here."""
+
+
+class StorageFailed(JobError):
+    """The picture could not be stored."""
+
+
+class Cancelled(JobError):
+    """Somebody asked for it."""
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the service does not start."""

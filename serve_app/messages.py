@@ -1,0 +1,140 @@
+"""What crosses a process: frozen records of plain values and numpy arrays, no torch.
+
+The ingress makes an `Img2ImgJob`, a diffusion replica answers with `Progress` and a
+`Raster`, postprocess answers with `StoredImage`s.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+"""RGB, shape (height, width, 3), 0..255."""
+
+SAMPLER_NAMES = (
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "PNDMScheduler",
+    "LMSDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "DPMSolverSinglestepScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "UniPCMultistepScheduler",
+    "DDIMInverseScheduler",
+    "DEISMultistepScheduler",
+    "IPNDMScheduler",
+    "KarrasVeScheduler",
+    "ScoreSdeVeScheduler",
+    "LCMScheduler",
+)
+"""The names a request may ask for, in the contract's order."""
+
+
+class SafetyType(StrEnum):
+    """How a flagged picture is changed."""
+
+    BLUR = "blur"
+    CARD = "sensitive_content_text"
+    PIXELATE = "pixelate"
+    BLACK = "black"
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A LoRA of the catalogue and its strength."""
+
+    id: str
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerChoice:
+    """Which sampler a job wants. `name` None means the model's own."""
+
+    name: str | None = None
+    karras: bool = True
+    algorithm_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Img2ImgJob:
+    """One request, complete and checked: everything that decides its pixels, and nothing else."""
+
+    id: int
+    model_id: str
+    prompt: str
+    negative_prompt: str
+    init_image: Pixels
+    """Already cropped to the job's size: shape (height, width, 3), both multiples of 8."""
+    samples: int
+    steps: int
+    guidance_scale: float
+    strength: float
+    seed: int
+    """Sample i uses seed + i, modulo 2^32."""
+    sampler: SamplerChoice = SamplerChoice()
+    clip_skip: int = 1
+    """1 is the text encoder's last layer."""
+    token_merging: bool = True
+    vae: str | None = None
+    loras: tuple[Lora, ...] = ()
+    embeddings: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return int(self.init_image.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return int(self.init_image.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is, counted in UNet evaluations of one row."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """A finished generation: uint8 RGB of shape (samples, height, width, 3), and what made it."""
+
+    pixels: npt.NDArray[np.uint8]
+    sampler: str
+    """The class name that really ran."""
+    seconds: float
+    """From the first UNet evaluation's start to the last decode's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishOrder:
+    """What postprocess does to a raster."""
+
+    job_id: int
+    file_prefix: str
+    """Pictures are named <file_prefix>-<n>.png."""
+    safety_check: bool
+    safety_type: SafetyType
+    base64: bool
+    """Answer with base64 text instead of storing files."""
+    parameters: str
+    """The generation parameters as web UIs write them, for the PNG's text chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """One finished picture: its file name in the store, or its base64 text."""
+
+    name: str
+    flagged: bool
+    base64: str | None = None
