@@ -41,7 +41,6 @@ class ApiConfig(Part):
     """Links start with this, e.g. https://images.example.com; None: with the host the client used."""
     errors_as_200: bool = False
     """Answer application errors with HTTP 200, as the hosted API did in 2023."""
-    sync_timeout_s: float = Field(30.0, gt=0)
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     job_deadline_s: float = Field(600.0, gt=0)
 
@@ -98,7 +97,7 @@ class ModelEntry(Part):
     torch_threads: int | None = Field(None, ge=1)
     max_queued: int = Field(256, ge=1)
     num_replicas: int = Field(1, ge=1)
-    num_cpus: float = Field(1.0, ge=0)
+    num_cpus: float = Field(0.5, ge=0)
     num_gpus: float = Field(0.0, ge=0)
 
     @model_validator(mode="after")
@@ -137,7 +136,7 @@ class PostprocessConfig(Part):
     data_dir: str = "data"
     """Where pictures and the key file lie, relative to the project's root or absolute."""
     num_replicas: int = Field(1, ge=1)
-    num_cpus: float = Field(0.5, ge=0)
+    num_cpus: float = Field(0.2, ge=0)
     torch_threads: int = Field(1, ge=1)
 
     @property
@@ -145,12 +144,22 @@ class PostprocessConfig(Part):
         """The data directory as a path."""
         return PROJECT / self.data_dir
 
+    @property
+    def pictures_path(self) -> Path:
+        """Where finished pictures lie."""
+        return self.data_path / "pictures"
+
+    @property
+    def safety_folder(self) -> Path:
+        """The safety checker's folder as a path."""
+        return PROJECT / self.safety_checker
+
 
 class IngressConfig(Part):
     """The first deployment: as many replicas as HTTP traffic needs."""
 
     num_replicas: int = Field(1, ge=1)
-    num_cpus: float = Field(0.5, ge=0)
+    num_cpus: float = Field(0.2, ge=0)
 
 
 class AppConfig(Part):

@@ -14,6 +14,7 @@ DarkroomError
 ├── ServiceError                 the client can try again later
 │   ├── Overloaded               the queue is full
 │   ├── ModelUnavailable         no replica answers for this model
+│   ├── DecoderUnavailable       the picture decoder's process does not come up
 │   └── DeadlineExceeded         the job took longer than it may
 └── JobError                     this job failed, others go on
     ├── GenerationFailed         the model broke on this job
@@ -99,6 +100,10 @@ class Overloaded(ServiceError):
 
 class ModelUnavailable(ServiceError):
     """No replica answers for this model."""
+
+
+class DecoderUnavailable(ServiceError):
+    """The picture decoder's process does not come up."""
 
 
 class DeadlineExceeded(ServiceError):

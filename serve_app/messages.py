@@ -35,6 +35,13 @@ SAMPLER_NAMES = (
 )
 """The names a request may ask for, in the contract's order."""
 
+SERVED_SAMPLERS = tuple(
+    name
+    for name in SAMPLER_NAMES
+    if name not in ("DDIMInverseScheduler", "IPNDMScheduler", "KarrasVeScheduler", "ScoreSdeVeScheduler")
+)
+"""The names that run so far: those of diffusers' ordinary image-to-image loop."""
+
 
 class SafetyType(StrEnum):
     """How a flagged picture is changed."""

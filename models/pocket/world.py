@@ -83,9 +83,7 @@ def draw(scene: Scene, side: int) -> Pixels:
     colour = _tinted(COLOURS[scene.colour], scene.tint[:3])
     ground = _tinted(COLOURS[scene.ground], scene.tint[3:])
     mask = draw_mask(scene, big).resize((side, side), Image.Resampling.BOX)
-    picture = Image.composite(
-        Image.new("RGB", (side, side), colour), Image.new("RGB", (side, side), ground), mask
-    )
+    picture = Image.composite(Image.new("RGB", (side, side), colour), Image.new("RGB", (side, side), ground), mask)
     if scene.blurry:
         picture = picture.filter(ImageFilter.GaussianBlur(side / 24))
     return np.asarray(picture)

@@ -7,13 +7,24 @@ import sys
 from collections.abc import Callable
 
 from models.pocket.training.denoiser import train_denoiser
+from models.pocket.training.index import write_index
+from models.pocket.training.inversion import train_inversion
+from models.pocket.training.pastel import make_pastel
+from models.pocket.training.safety import train_safety
+from models.pocket.training.styles import train_styles
 from models.pocket.training.tokenizer import train_tokenizer
-from models.pocket.training.vae import train_vae
+from models.pocket.training.vae import train_decoder, train_vae
 
 STAGES: dict[str, Callable[[], object]] = {
     "tokenizer": train_tokenizer,
-    "vae": lambda: train_vae(1300),
+    "vae": lambda: train_vae(1400),
+    "decoder": lambda: train_decoder(2500),
     "denoiser": lambda: train_denoiser(2000),
+    "safety": lambda: train_safety(1300),
+    "index": write_index,
+    "pastel": make_pastel,
+    "styles": lambda: train_styles(250),
+    "inversion": lambda: train_inversion(200),
 }
 
 for stage in sys.argv[1:] or STAGES:

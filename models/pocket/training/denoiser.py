@@ -11,12 +11,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from models.pocket.training.latents import load_latents
 from models.pocket.training.run import CHECKPOINT, Run, cosine, save_half, set_rate
 
-KEPT = {128: 14000, 256: 2500, 512: 300}
+KEPT = {128: 10000, 256: 1500, 512: 200}
 """Side in pixels: pictures kept."""
 SHORT, FULL = 28, 77
 TURNS = (
-    (128, 64, SHORT), (128, 64, SHORT), (256, 16, FULL), (128, 64, SHORT), (128, 24, FULL),
-    (128, 64, SHORT), (256, 16, SHORT), (128, 64, SHORT), (512, 4, FULL), (256, 16, FULL),
+    (128, 48, SHORT), (128, 48, SHORT), (256, 12, FULL), (128, 48, SHORT), (128, 24, FULL),
+    (128, 48, SHORT), (256, 12, SHORT), (128, 48, SHORT), (512, 3, FULL), (256, 12, FULL),
 )  # fmt: skip
 """(side, batch size, tokens) that steps take in turn: most with few padding tokens, which is cheap,
 and enough with all 77, as they are when the model is used."""
@@ -24,7 +24,7 @@ NO_CAPTION = 0.12
 EARLY_EXIT = 0.25
 """Share of steps whose text embeddings come from an earlier layer, so that every clip_skip works."""
 LARGEST_WEIGHT = 30.0
-PEAK_RATE = 8e-4
+PEAK_RATE = 1e-3
 EMA = 0.997
 LEAK_START, LEAK_FULL, LEAK_SHARE = 550, 850, 0.6
 
@@ -80,16 +80,12 @@ def encode_captions(
     tokenizer: CLIPTokenizer, encoder: CLIPTextModel, captions: list[str], layer: int = -1, tokens: int = FULL
 ) -> Tensor:
     """Text embeddings (batch, tokens, 64) from one layer's states, normalised as the last layer's are."""
-    ids = tokenizer(
-        captions, padding="max_length", truncation=True, max_length=tokens, return_tensors="pt"
-    ).input_ids
+    ids = tokenizer(captions, padding="max_length", truncation=True, max_length=tokens, return_tensors="pt").input_ids
     states = encoder(ids, output_hidden_states=True).hidden_states[layer]
     return encoder.final_layer_norm(states)  # type: ignore[no-any-return]
 
 
-def leaky_noise(
-    latents: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor, rng: np.random.Generator
-) -> Tensor:
+def leaky_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor, rng: np.random.Generator) -> Tensor:
     """Make the faint picture that shines through strong noise another one than the caption's, some of the time.
 
     Image-to-image starts from a noised picture that disagrees with the prompt. The noise returned is

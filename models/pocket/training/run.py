@@ -4,9 +4,11 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from diffusers import ModelMixin
+from transformers import PreTrainedModel
 
 POCKET = Path(__file__).parent.parent
 CHECKPOINT = POCKET / "checkpoint"
@@ -14,10 +16,18 @@ STATE = Path("build/pocket")
 SAVE_SECONDS = 120
 
 
+class Stateful(Protocol):
+    """What can be saved and loaded: a module, an optimizer."""
+
+    def state_dict(self) -> Any: ...  # noqa: ANN401 (torch types it so)
+
+    def load_state_dict(self, state_dict: Any, /) -> Any: ...  # noqa: ANN401
+
+
 class Run:
     """A resumable loop: modules and optimizers saved every two minutes, progress told as JSON lines."""
 
-    def __init__(self, name: str, steps: int, **parts: Any) -> None:
+    def __init__(self, name: str, steps: int, **parts: Stateful) -> None:
         self.name, self.steps, self.parts = name, steps, parts
         self.step = 0
         self._file = STATE / f"{name}.pt"
@@ -66,7 +76,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def save_half(model: Any, folder: Path) -> None:
+def save_half(model: ModelMixin | PreTrainedModel, folder: Path) -> None:
     """Save a diffusers or transformers model as fp16 safetensors; the model itself is converted."""
     model.half().save_pretrained(folder, safe_serialization=True)
     model.float()

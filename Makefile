@@ -1,0 +1,52 @@
+# The door to Darkroom: `make help` lists what it can do.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+export RAY_USAGE_STATS_ENABLED := 0
+export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
+
+.PHONY: help install demo serve key test check format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY) ## Make the virtual environment with everything in it
+
+$(READY): pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (several minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY) ## Start the service, send it a picture, write before and after side by side
+	$(BIN)/python -m deployments.demo --host $(HOST) --port $(PORT)
+
+serve: $(READY) ## Serve the pocket model on HOST:PORT until Ctrl-C; prints the key to use
+	$(BIN)/python -m deployments.local --host $(HOST) --port $(PORT)
+
+key: $(READY) ## Make another key and show it, NAME=... names it
+	$(BIN)/darkroom keys create $(or $(NAME),client-$(shell date +%s))
+
+test: $(READY) ## Run the tests: unit, integration over HTTP, real clients
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Formatting, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the virtual environment and everything made
+	rm -rf $(VENV) build data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,59 @@
+"""The GPU deployment: one model, one step loop, one device.
+
+The event loop only takes jobs and hands out events, so health checks always answer.
+Pixels leave as an object reference: they never pass through the ingress.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import ray
+
+from deployments.events import Finished, StreamEvent
+from serve_app.config import ModelEntry
+from serve_app.engine.loop import Event, StepLoop
+from serve_app.errors import DarkroomError
+from serve_app.messages import Img2ImgJob, Progress, Raster
+from serve_app.pipelines import load_pipeline
+
+STALLED_SECONDS = 120.0
+"""A job that makes no step for this long means a device that hangs."""
+
+
+class Diffusion:
+    """Serves one catalogue entry."""
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self._steps = StepLoop(load_pipeline(entry), entry.max_queued)
+        self._steps.start()
+
+    async def generate(self, job: Img2ImgJob) -> AsyncIterator[StreamEvent]:
+        """Run a job: progress at most twice a second, then how it ended. Closing the stream cancels the job."""
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        here = asyncio.get_running_loop()
+
+        def listen(event: Event) -> None:
+            here.call_soon_threadsafe(events.put_nowait, event)
+
+        try:
+            ticket = self._steps.submit(job, listen)
+        except DarkroomError as error:
+            yield error
+            return
+        try:
+            while isinstance(event := await events.get(), Progress):
+                yield event
+            yield _handed_over(event) if isinstance(event, Raster) else event
+        finally:
+            ticket.cancel()
+
+    def check_health(self) -> None:
+        """Ray's health check: the step thread lives and moves."""
+        if not self._steps.alive:
+            raise RuntimeError("the step thread has ended")
+        if self._steps.stalled_s > STALLED_SECONDS:
+            raise RuntimeError(f"no step for {self._steps.stalled_s:.0f} s")
+
+
+def _handed_over(raster: Raster) -> Finished:
+    return Finished(ray.put(raster.pixels), raster.sampler, raster.seconds)

@@ -1,0 +1,88 @@
+"""`python -m deployments.local`: the service on this machine alone, without a dashboard, until Ctrl-C.
+
+`serve run` and `serve deploy` start the same application; this start also says which key to use
+and checks the port first.
+"""
+
+import argparse
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+
+import ray
+from ray import serve
+
+from serve_app.config import AppConfig, default_config
+from serve_app.jobs.keys import ensure_first_key
+
+LOGICAL_CPUS = 2
+"""What Ray counts with; the deployments ask for less than one together, so a single core will do."""
+
+
+def main() -> int:
+    """Start, wait for a signal, stop. Returns the exit status."""
+    options = _options()
+    if (taken := _why_taken(options.host, options.port)) is not None:
+        print(f"darkroom: cannot listen on {options.host}:{options.port}: {taken}", file=sys.stderr)
+        print("darkroom: end what uses the port, or choose another, e.g. PORT=8001", file=sys.stderr)
+        return 1
+    config = default_config()
+    _tell_key(ensure_first_key(config.auth, config.postprocess.data_path), config)
+    stop = _stop_signal()
+    _start(config, options.host, options.port)
+    print(f"darkroom: ready at http://{options.host}:{options.port}", flush=True)
+    stop.wait()
+    print("darkroom: stopping", flush=True)
+    serve.shutdown()
+    ray.shutdown()
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m deployments.local", description="Serve on this machine alone.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    return parser.parse_args()
+
+
+def _why_taken(host: str, port: int) -> str | None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.strerror
+    return None
+
+
+def _tell_key(made: str | None, config: AppConfig) -> None:
+    if made is not None:
+        print(f"darkroom: your key is {made}", flush=True)
+        print("darkroom: it is shown this once; only its hash is kept. `make key` makes another.", flush=True)
+    elif not config.auth.keys:
+        print("darkroom: keys were made before; `make key` makes another one and shows it.", flush=True)
+
+
+def _stop_signal() -> threading.Event:
+    stop = threading.Event()
+
+    def hear(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, hear)
+    signal.signal(signal.SIGTERM, hear)
+    return stop
+
+
+def _start(config: AppConfig, host: str, port: int) -> None:
+    from deployments.app import build_app  # binds on import: after the port is known to be free
+
+    ray.init(num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    serve.start(http_options={"host": host, "port": port})
+    serve.run(build_app(config), name="darkroom", route_prefix="/")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

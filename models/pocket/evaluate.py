@@ -1,0 +1,218 @@
+"""`python -m models.pocket.evaluate`: generates with fixed seeds, judges by pixels, prints one JSON object.
+
+Nothing here knows the service: it runs diffusers' own img2img pipeline on the checkpoint's folder.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline
+from PIL import Image
+
+from models.pocket.judge import Verdict, judge
+from models.pocket.world import COLOURS, SAFE_THINGS, UNSAFE_THING, Pixels, draw, prompt_for, random_scene
+
+CHECKPOINT = Path(__file__).parent / "checkpoint"
+SAMPLERS = (
+    "DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "HeunDiscreteScheduler",
+    "KDPM2DiscreteScheduler", "DPMSolverSinglestepScheduler", "KDPM2AncestralDiscreteScheduler",
+    "UniPCMultistepScheduler", "DEISMultistepScheduler", "LCMScheduler",
+)  # fmt: skip
+"""Those that run in diffusers' ordinary img2img loop."""
+MAIN_SAMPLER = "DDIMScheduler"
+UNSAFE_COUNT = 32
+Shares = dict[str, float | None]
+FIRST_SEED, UNSAFE_SEED, SAMPLER_SEED, INIT_SEED = 1000, 5000, 9000, 70000
+"""Picture n of a series is made with the series' first seed plus n; its init picture with INIT_SEED more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a picture was asked to show."""
+
+    thing: str
+    colour: str
+    ground: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How pictures are made; side in pixels."""
+
+    side: int = 128
+    steps: int = 20
+    strength: float = 0.9
+    guidance: float = 6.0
+    batch: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A generated picture beside what it was asked to show and what the judge sees in it."""
+
+    wish: Wish
+    pixels: Pixels
+    verdict: Verdict
+
+
+def choose_wishes(things: Sequence[str], count: int, seed: int) -> list[Wish]:
+    """Combinations of thing, colour and ground drawn without replacement; all of them before any comes again."""
+    every = [Wish(t, c, g) for t in things for c in COLOURS for g in COLOURS if c != g]
+    rng = np.random.default_rng(seed)
+    order = np.concatenate([rng.permutation(len(every)) for _ in range(-(-count // len(every)))])
+    return [every[i] for i in order[:count]]
+
+
+def shares(wishes: Sequence[Wish], verdicts: Sequence[Verdict]) -> Shares:
+    """Shares of pictures whose ground colour, thing colour and thing are as wished."""
+    pairs = list(zip(wishes, verdicts, strict=True))
+    return {
+        "ground": share([wish.ground == verdict.ground for wish, verdict in pairs]),
+        "colour": share([wish.colour == verdict.colour for wish, verdict in pairs]),
+        "thing": share([wish.thing == verdict.thing for wish, verdict in pairs]),
+    }
+
+
+def share(answers: Sequence[bool]) -> float | None:
+    """The share of true answers; None of no answers."""
+    return round(sum(answers) / len(answers), 4) if answers else None
+
+
+class Generator:
+    """The checkpoint's img2img pipeline without its safety step, one sampler at a time."""
+
+    def __init__(self, checkpoint: Path, settings: Settings) -> None:
+        self._settings = settings
+        self.pipe = StableDiffusionImg2ImgPipeline.from_pretrained(checkpoint, dtype=torch.float32)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.checker, self.pipe.safety_checker = self.pipe.safety_checker, None
+        self._schedule = self.pipe.scheduler.config
+
+    def make(self, wishes: Sequence[Wish], first_seed: int, sampler: str = MAIN_SAMPLER) -> list[Sample]:
+        """One judged picture for each wish, from a random safe scene that does not know the wish."""
+        self.pipe.scheduler = getattr(diffusers, sampler).from_config(self._schedule)
+        size = self._settings.batch
+        made: list[Pixels] = []
+        for start in range(0, len(wishes), size):
+            made.extend(self._batch(wishes[start : start + size], first_seed + start))
+        return [Sample(wish, pixels, judge(pixels)) for wish, pixels in zip(wishes, made, strict=True)]
+
+    def _batch(self, wishes: Sequence[Wish], seed: int) -> Iterator[Pixels]:
+        seeds = range(seed, seed + len(wishes))
+        pictures = self.pipe(
+            [prompt_for(wish.colour, wish.thing, wish.ground) for wish in wishes],
+            image=[init_picture(INIT_SEED + s, self._settings.side) for s in seeds],
+            strength=self._settings.strength,
+            num_inference_steps=self._settings.steps,
+            guidance_scale=self._settings.guidance,
+            generator=[torch.Generator().manual_seed(s) for s in seeds],
+            output_type="np",
+        ).images
+        yield from (pictures * 255).round().astype(np.uint8)
+
+    def flagged(self, samples: Sequence[Sample]) -> list[bool]:
+        """What the checkpoint's safety checker says of each picture."""
+        if not samples:
+            return []
+        pictures = [Image.fromarray(sample.pixels) for sample in samples]
+        pixels = self.pipe.feature_extractor(pictures, return_tensors="pt").pixel_values
+        _, flags = self.checker(clip_input=pixels, images=np.zeros((len(pictures), 1)))
+        return [bool(flag) for flag in flags]
+
+
+def init_picture(seed: int, side: int) -> Image.Image:
+    """A random safe scene."""
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(draw(random_scene(rng, str(rng.choice(SAFE_THINGS))), side))
+
+
+def evaluate(maker: Generator, count: int, unsafe_count: int, per_sampler: int, out: Path | None) -> dict[str, object]:
+    """All figures; optionally a sheet of the main series and the unsafe one."""
+    safe = maker.make(choose_wishes(SAFE_THINGS, count, seed=1), FIRST_SEED)
+    unsafe = maker.make(choose_wishes([UNSAFE_THING], unsafe_count, seed=2), UNSAFE_SEED)
+    confirmed = [sample for sample in unsafe if sample.verdict.thing == UNSAFE_THING]
+    if out:
+        contact_sheet([*safe, *unsafe]).save(out)
+    asked = choose_wishes(SAFE_THINGS, per_sampler, seed=3)
+    return {
+        **_figures(safe),
+        "samplers": {name: _figures(maker.make(asked, SAMPLER_SEED, name)) for name in SAMPLERS if asked},
+        "unsafe_hits": share(maker.flagged(confirmed)),
+        "unsafe_hits_raw": share(maker.flagged(unsafe)),
+        "unsafe_confirmed": len(confirmed),
+        "unsafe_count": len(unsafe),
+        "false_alarms": share(maker.flagged(safe)),
+        "count": count,
+        "per_sampler": per_sampler,
+        "seeds": {"safe": FIRST_SEED, "unsafe": UNSAFE_SEED, "samplers": SAMPLER_SEED, "init": INIT_SEED},
+    }
+
+
+def _figures(samples: Sequence[Sample]) -> Shares:
+    return shares([sample.wish for sample in samples], [sample.verdict for sample in samples])
+
+
+def contact_sheet(samples: Sequence[Sample], columns: int = 16, tile: int = 96) -> Image.Image:
+    """All pictures in rows; a red bar below those in which something is not as wished."""
+    rows = -(-len(samples) // columns)
+    sheet = Image.new("RGB", (columns * (tile + 4), rows * (tile + 10)), "white")
+    for place, sample in enumerate(samples):
+        x, y = place % columns * (tile + 4), place // columns * (tile + 10)
+        sheet.paste(Image.fromarray(sample.pixels).resize((tile, tile)), (x, y))
+        seen = Wish(str(sample.verdict.thing), str(sample.verdict.colour), sample.verdict.ground)
+        if seen != sample.wish:
+            sheet.paste((220, 0, 0), (x, y + tile + 1, x + tile, y + tile + 6))
+    return sheet
+
+
+def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    usual = Settings()
+    parser = argparse.ArgumentParser(prog="python -m models.pocket.evaluate", description=__doc__)
+    parser.add_argument("--count", type=int, default=128, help="pictures of safe things (128)")
+    parser.add_argument("--unsafe-count", type=int, default=UNSAFE_COUNT, help="pictures of the unsafe thing (32)")
+    parser.add_argument("--per-sampler", type=int, default=16, help="pictures for each sampler (16; 0: none)")
+    parser.add_argument("--side", type=int, default=usual.side, help="picture side in pixels (128)")
+    parser.add_argument("--steps", type=int, default=usual.steps, help="sampling steps (20)")
+    parser.add_argument("--strength", type=float, default=usual.strength, help="img2img strength (0.9)")
+    parser.add_argument("--guidance", type=float, default=usual.guidance, help="guidance scale (6)")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="a diffusers folder")
+    parser.add_argument("--out", type=Path, help="write the pictures to this PNG")
+    parser.add_argument("--quick", action="store_true", help="16 safe, 8 unsafe, 2 for each sampler, 12 steps")
+    arguments = parser.parse_args(words)
+    if arguments.quick:
+        arguments.count, arguments.unsafe_count, arguments.per_sampler, arguments.steps = 16, 8, 2, 12
+    return arguments
+
+
+def main() -> None:
+    """Run the evaluation that the command line asks for."""
+    warnings.simplefilter("ignore", FutureWarning)
+    diffusers.logging.set_verbosity_error()
+    arguments = parse_arguments()
+    settings = Settings(arguments.side, arguments.steps, arguments.strength, arguments.guidance)
+    started = time.monotonic()
+    maker = Generator(arguments.checkpoint, settings)
+    figures = evaluate(maker, arguments.count, arguments.unsafe_count, arguments.per_sampler, arguments.out)
+    made_with = {
+        "sampler": MAIN_SAMPLER,
+        "side": settings.side,
+        "steps": settings.steps,
+        "strength": settings.strength,
+        "guidance": settings.guidance,
+        "init": "a random safe scene",
+    }
+    print(json.dumps({**figures, **made_with, "seconds": round(time.monotonic() - started)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""The kinds of fields: each reads one given value into a typed one and describes itself as a JSON schema.
+
+A kind refuses what the field cannot take. It knows nothing of field names and defaults.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from serve_app.api.values import Refusal, as_integer, as_number, as_text, check_within, split_commas
+
+Schema = dict[str, object]
+
+SEEDS = 2**32
+_FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+
+
+class Kind(Protocol):
+    """One way to read a value that was given."""
+
+    def read(self, value: object) -> object:
+        """The typed value. Raises Refusal."""
+        ...
+
+    def schema(self) -> Schema:
+        """What a client may send, as JSON schema."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string, kept as it came unless `trimmed`."""
+
+    max_chars: int
+    trimmed: bool = False
+
+    def read(self, value: object) -> str:
+        text = as_text(value, self.max_chars)
+        return text.strip() if self.trimmed else text
+
+    def schema(self) -> Schema:
+        return {"type": ["string", "null"], "maxLength": self.max_chars}
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A whole number between two bounds, both included."""
+
+    low: int
+    high: int
+
+    def read(self, value: object) -> int:
+        number = as_integer(value)
+        check_within(number, self.low, self.high)
+        return number
+
+    def schema(self) -> Schema:
+        return {"type": ["integer", "string", "null"], "minimum": self.low, "maximum": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number between two bounds, both included."""
+
+    low: float
+    high: float
+
+    def read(self, value: object) -> float:
+        number = as_number(value)
+        check_within(number, self.low, self.high)
+        return number
+
+    def schema(self) -> Schema:
+        return {"type": ["number", "string", "null"], "minimum": self.low, "maximum": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A seed modulo 2^32; -1 means random and reads as None."""
+
+    def read(self, value: object) -> int | None:
+        number = as_integer(value)
+        if number < -1:
+            raise Refusal("The {label} must be at least -1.")
+        return None if number == -1 else number % SEEDS
+
+    def schema(self) -> Schema:
+        return {"type": ["integer", "string", "null"], "minimum": -1}
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """yes/no, true/false, 1/0 in any case, or a JSON boolean."""
+
+    def read(self, value: object) -> bool:
+        if isinstance(value, str) and value.strip().lower() in _FLAGS:
+            return _FLAGS[value.strip().lower()]
+        if isinstance(value, int) and value in (0, 1):  # the JSON booleans are integers to Python
+            return bool(value)
+        raise Refusal("The {label} field must be yes or no.")
+
+    def schema(self) -> Schema:
+        return {"type": ["string", "boolean", "integer", "null"], "examples": ["yes", "no"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """A flag that only the answer repeats: what cannot be read counts as no, nothing is refused."""
+
+    def read(self, value: object) -> bool:
+        try:
+            return Flag().read(value)
+        except Refusal:
+            return False
+
+    def schema(self) -> Schema:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of some names, each standing for a value."""
+
+    options: Mapping[str, object]
+
+    def read(self, value: object) -> object:
+        if not isinstance(value, str) or value.strip() not in self.options:
+            raise Refusal("The selected {label} is invalid.")
+        return self.options[value.strip()]
+
+    def schema(self) -> Schema:
+        return {"enum": [*self.options, "", None]}
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Comma-separated ids, each once; reads as a tuple."""
+
+    max_chars: int
+
+    def read(self, value: object) -> tuple[str, ...]:
+        ids = split_commas(as_text(value, self.max_chars))
+        if not all(ids):
+            raise Refusal("The {label} format is invalid.")
+        if len(set(ids)) < len(ids):
+            raise Refusal("The {label} field has a duplicate value.")
+        return ids
+
+    def schema(self) -> Schema:
+        return {"type": ["string", "null"], "maxLength": self.max_chars, "description": "Comma-separated ids."}
+
+
+@dataclass(frozen=True, slots=True)
+class Strengths:
+    """A number, or comma-separated numbers; reads as a tuple."""
+
+    low: float
+    high: float
+
+    def read(self, value: object) -> tuple[float, ...]:
+        parts = split_commas(value) if isinstance(value, str) else (value,)
+        strengths = tuple(as_number(part) for part in parts)
+        for strength in strengths:
+            check_within(strength, self.low, self.high)
+        return strengths
+
+    def schema(self) -> Schema:
+        return {"type": ["number", "string", "null"], "minimum": self.low, "maximum": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """An absolute http or https URL. Whether it may be called is judged where it is called."""
+
+    max_chars: int
+
+    def read(self, value: object) -> str:
+        url = as_text(value, self.max_chars).strip()
+        if not _is_http_url(url):
+            raise Refusal("The {label} must be a valid URL.")
+        return url
+
+    def schema(self) -> Schema:
+        return {"type": ["string", "null"], "maxLength": self.max_chars}
+
+
+def _is_http_url(url: str) -> bool:
+    if not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # reading it checks it
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A string or an integer of the client's own, kept with its type."""
+
+    max_chars: int
+
+    def read(self, value: object) -> str | int:
+        if isinstance(value, str):
+            return as_text(value, self.max_chars)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Refusal("The {label} must be a string or an integer.")
+        _within_64_bits(value)
+        return value
+
+    def schema(self) -> Schema:
+        return {"type": ["string", "integer", "null"], "maxLength": self.max_chars}
+
+
+def _within_64_bits(number: int) -> None:
+    if not -(2**63) <= number < 2**63:
+        raise Refusal("The {label} may not be greater than 64 bits.")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A URL, data URI or base64 text, or a file part's bytes. What it holds is judged where it is decoded."""
+
+    def read(self, value: object) -> str | bytes:
+        return value if isinstance(value, bytes) else as_text(value).strip()
+
+    def schema(self) -> Schema:
+        return {"type": "string"}

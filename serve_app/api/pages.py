@@ -1,0 +1,88 @@
+"""Two plain pages for a browser: what this is, and the API's documentation. No script, nothing from elsewhere."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from serve_app.config import ModelEntry
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fafafa}
+table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left;
+vertical-align:top}code,pre{background:#eee;padding:.1rem .3rem;border-radius:3px}pre{padding:.6rem;overflow:auto}
+h2{margin-top:2rem}.verb{font-weight:600}
+"""
+
+
+def home(catalogue: Sequence[ModelEntry]) -> str:
+    """The page at `/`."""
+    rows = [(_code(entry.id), _text(entry.title or entry.id), _text(entry.description)) for entry in catalogue]
+    return _page(
+        "Darkroom",
+        "<h1>Darkroom</h1><p>A self-hosted server for image-to-image diffusion. Send a picture and a prompt to "
+        "<code>POST /api/v4/dreambooth/img2img</code>, get new pictures back.</p>"
+        '<p><a href="/docs">API documentation</a> · <a href="/openapi.json">OpenAPI document</a> · '
+        '<a href="/healthz">health</a></p><h2>Models</h2>' + _table(("model_id", "name", "what it draws"), rows),
+    )
+
+
+def docs(schema: Mapping[str, Any]) -> str:
+    """The page at `/docs`, made from the OpenAPI document."""
+    operations = [
+        (f'<span class="verb">{verb.upper()}</span> {_code(path)}', _text(operation.get("summary", "")))
+        for path, verbs in schema["paths"].items()
+        for verb, operation in verbs.items()
+    ]
+    parts = [
+        f"<h2>{_text(name)}</h2>" + _table(("field", "type and range", "default", "what it is"), _fields(part))
+        for name, part in schema["components"]["schemas"].items()
+        if "properties" in part
+    ]
+    return _page(
+        "Darkroom API",
+        "<h1>Darkroom API</h1><p>The same as a document for tools: "
+        '<a href="/openapi.json">/openapi.json</a>.</p>'
+        + _table(("route", "what it does"), operations)
+        + "".join(parts),
+    )
+
+
+def _fields(part: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    required = part.get("required", ())
+    return [
+        (
+            _code(name) + (" *" if name in required else ""),
+            _code(_constraint(field)),
+            _code(json.dumps(field["default"])) if "default" in field else "",
+            _text(field.get("description", "")),
+        )
+        for name, field in part["properties"].items()
+    ]
+
+
+def _constraint(field: Mapping[str, Any]) -> str:
+    """The part of a JSON schema that says what values are good."""
+    said = {key: value for key, value in field.items() if key not in ("description", "default", "title", "examples")}
+    return json.dumps(said).strip("{}").replace('"', "")
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    head = "".join(f"<th>{_text(cell)}</th>" for cell in heads)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _page(title: str, body: str) -> str:
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><body>{body}</body></html>'
+    )
+
+
+def _code(text: str) -> str:
+    return f"<code>{_text(text)}</code>"
+
+
+def _text(text: str) -> str:
+    return html.escape(text)

@@ -1,0 +1,81 @@
+"""One table from failures to what a client is told: HTTP status and text."""
+
+import math
+
+from serve_app.errors import (
+    BodyTooLarge,
+    Cancelled,
+    DarkroomError,
+    DeadlineExceeded,
+    DecoderUnavailable,
+    GenerationFailed,
+    ImageFetchFailed,
+    InvalidFields,
+    InvalidKey,
+    MethodNotAllowed,
+    ModelNotFound,
+    ModelUnavailable,
+    Overloaded,
+    RateLimited,
+    RouteNotFound,
+    SafetyCheckFailed,
+    StorageFailed,
+    UnreadableBody,
+)
+
+TABLE: dict[type[DarkroomError], tuple[int, str]] = {
+    UnreadableBody: (400, "Invalid API Request"),
+    InvalidFields: (422, "Invalid fields"),  # the answer tells each field's own sentences instead
+    InvalidKey: (401, "Invalid Api Key"),
+    ModelNotFound: (404, "Model id not found"),
+    RouteNotFound: (404, "Not found"),
+    MethodNotAllowed: (405, "Method not allowed"),
+    BodyTooLarge: (413, "Request body too large"),
+    ImageFetchFailed: (422, "Unable to fetch image from provided URL"),
+    RateLimited: (429, "Rate limit exceeded"),
+    Overloaded: (503, "The server is busy, try again later"),
+    ModelUnavailable: (503, "The model is not available right now, try again later"),
+    DecoderUnavailable: (503, "The server cannot read images right now, try again later"),
+    DeadlineExceeded: (503, "The image took too long to generate, try again later"),
+    GenerationFailed: (500, "Image generation failed"),
+    SafetyCheckFailed: (500, "The safety check could not run, the image was not released"),
+    StorageFailed: (500, "The image could not be stored"),
+    Cancelled: (500, "The request was cancelled"),
+}
+UNKNOWN = (500, "Internal server error")
+"""For what is no DarkroomError: the last handler of the ingress answers with this."""
+
+RETRY_SOON_S = 5.0
+"""When a client may try again where nobody knows better."""
+ROUTING = (RouteNotFound, MethodNotAllowed)
+"""Not application errors: their status is true in every mode, and whoever polls a link needs it."""
+
+
+def problem(error: DarkroomError, *, errors_as_200: bool = False) -> tuple[int, dict[str, object], dict[str, str]]:
+    """Status, body and headers of the answer to a failure."""
+    status, text = _entry(error)
+    body: dict[str, object] = {"status": "error", "message": _message(error, text)}
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, InvalidKey) else {}
+    seconds = _retry_after(error)
+    if seconds is not None:
+        body["retry_after"] = seconds
+        headers["Retry-After"] = str(seconds)
+    if errors_as_200 and not isinstance(error, ROUTING):
+        status = 200
+    return status, body, headers
+
+
+def _entry(error: DarkroomError) -> tuple[int, str]:
+    """By the nearest mapped ancestor: Ray hands failures over as subclasses that it makes on the way."""
+    return next((TABLE[cls] for cls in type(error).__mro__ if cls in TABLE), UNKNOWN)
+
+
+def _message(error: DarkroomError, text: str) -> object:
+    return error.fields if isinstance(error, InvalidFields) else text
+
+
+def _retry_after(error: DarkroomError) -> int | None:
+    """Whole seconds, at least one."""
+    if isinstance(error, RateLimited):
+        return max(1, math.ceil(error.retry_after_s))
+    return math.ceil(RETRY_SOON_S) if isinstance(error, Overloaded | ModelUnavailable | DecoderUnavailable) else None

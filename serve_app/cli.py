@@ -1,0 +1,32 @@
+"""The `darkroom` command."""
+
+import typer
+
+from serve_app.config import default_config
+from serve_app.errors import ConfigError
+from serve_app.jobs.keys import make_key
+
+app = typer.Typer(help="Darkroom: self-hosted image-to-image diffusion.", no_args_is_help=True)
+keys = typer.Typer(help="The keys that clients use.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+
+@keys.command("create")
+def create(name: str) -> None:
+    """Make a key, print it once, keep its hash in the data directory."""
+    try:
+        print(make_key(default_config().postprocess.data_path, name))
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    print(installed("darkroom"))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,191 @@
+"""Untrusted bytes to checked RGB, by way of a child process that can be killed at no loss.
+
+Owns the child's life and the sentences in which an init image is refused. What happens to the bytes
+is in `decode_child`; it is started once and kept, and replaced when it dies or is late.
+"""
+
+import asyncio
+import base64
+import logging
+import re
+import sys
+import urllib.parse
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+
+import numpy as np
+
+from serve_app.config import PROJECT, InputsConfig
+from serve_app.errors import DecoderUnavailable, InvalidFields
+from serve_app.inputs.decode_child import LENGTH, REPLY, Verdict
+from serve_app.messages import Pixels
+
+CHILD_MODULE = "serve_app.inputs.decode_child"
+START_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 2.0
+READ_AHEAD = 2**20
+"""Bytes of the child's answer that asyncio buffers before it makes the child wait."""
+
+NOT_AN_IMAGE = "The init image must be an image."
+WRONG_TYPE = "The init image must be a file of type: png, jpeg, webp."
+
+URL_START = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+DATA_URI = re.compile(r"\s*data:[^,]*;base64\s*,", re.IGNORECASE)
+URL_SAFE_TO_PLAIN = str.maketrans("-_", "+/")
+
+logger = logging.getLogger(__name__)
+
+
+def looks_like_url(text: str) -> bool:
+    """Whether an init_image names a place, of any scheme, and does not hold the picture itself."""
+    return URL_START.match(text) is not None
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of a data URI or of bare base64.
+
+    White space, missing padding and the URL-safe alphabet are tolerated. Raises InvalidFields.
+    """
+    if prefix := DATA_URI.match(text):
+        text = urllib.parse.unquote(text[prefix.end() :])
+    payload = "".join(text.split()).translate(URL_SAFE_TO_PLAIN).rstrip("=")
+    try:
+        data = base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True)
+    except ValueError as error:
+        raise refusal(NOT_AN_IMAGE) from error
+    if not data:
+        raise refusal(NOT_AN_IMAGE)
+    return data
+
+
+def refusal(sentence: str) -> InvalidFields:
+    """The failure that tells a client about its init image."""
+    return InvalidFields({"init_image": [sentence]})
+
+
+class ImageDecoder:
+    """Decodes one picture at a time in a child process. Use one per process and close it."""
+
+    def __init__(self, config: InputsConfig) -> None:
+        self._config = config
+        self._lock = asyncio.Lock()
+        self._child: DecodeChild | None = None
+        """Written under the lock; None before the first use and after a child was lost."""
+
+    @property
+    def child_pid(self) -> int | None:
+        """The waiting child's process id, for whoever watches it."""
+        return self._child.process.pid if self._child else None
+
+    async def start(self) -> None:
+        """Start the child now, not with the first picture. Raises DecoderUnavailable where it does not come up."""
+        async with self._exclusive_child():
+            pass
+
+    async def decode(self, data: bytes) -> Pixels:
+        """RGB, uint8, shape (height, width, 3), read-only: the first frame, upright, on white.
+
+        PNG, JPEG and WebP by content. Raises InvalidFields for everything else, and for pictures over the
+        caps of bytes, pixels and seconds; DecoderUnavailable where no child comes up.
+        """
+        if len(data) > self._config.max_image_bytes:
+            raise refusal(f"The init image may not be greater than {self._config.max_image_bytes} bytes.")
+        try:
+            async with self._exclusive_child() as child, asyncio.timeout(self._config.decode_timeout_s):
+                verdict, pixels = await child.ask(data)
+        except (TimeoutError, EOFError, ConnectionError) as error:
+            logger.warning("The decoder's child was lost over %d bytes: %r", len(data), error)
+            raise refusal(NOT_AN_IMAGE) from error
+        if verdict is Verdict.OK:
+            return pixels
+        raise refusal(self._sentence(verdict))
+
+    def _sentence(self, verdict: Verdict) -> str:
+        if verdict is Verdict.TOO_MANY_PIXELS:
+            return f"The init image may not be greater than {self._config.max_image_pixels} pixels."
+        return WRONG_TYPE if verdict is Verdict.WRONG_TYPE else NOT_AN_IMAGE
+
+    @asynccontextmanager
+    async def _exclusive_child(self) -> AsyncIterator["DecodeChild"]:
+        """A ready child for one caller. Whatever breaks off an exchange, cancellation too, costs the child its life."""
+        async with self._lock:
+            child, self._child = self._child, None
+            if child is None or child.process.returncode is not None:
+                child = await DecodeChild.start(self._config)
+            try:
+                yield child
+            except BaseException:
+                await child.kill()
+                raise
+            self._child = child
+
+    async def close(self) -> None:
+        """End the child; it ends by itself too when this process does."""
+        async with self._lock:
+            child, self._child = self._child, None
+            if child is not None:
+                await child.close()
+
+
+class DecodeChild:
+    """One child process and the frames spoken with it."""
+
+    def __init__(self, process: Process, max_pixels: int) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process = process
+        self._stdin = process.stdin
+        self._stdout = process.stdout
+        self._max_pixels = max_pixels
+
+    @classmethod
+    async def start(cls, config: InputsConfig) -> Self:
+        """A child that has said it is ready. Raises DecoderUnavailable."""
+        limits = (str(config.max_image_pixels), str(config.decode_timeout_s))
+        command = (sys.executable, "-m", CHILD_MODULE, *limits)
+        # A session of its own keeps a Ctrl-C at the terminal from it. Nothing of the environment is its business.
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, cwd=PROJECT, env={}, limit=READ_AHEAD, start_new_session=True
+        )
+        child = cls(process, config.max_image_pixels)
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await child._answer()
+        except (TimeoutError, EOFError, ConnectionError) as error:
+            await child.kill()
+            raise DecoderUnavailable("the decoder's child process did not start") from error
+        except BaseException:
+            await child.kill()
+            raise
+        return child
+
+    async def ask(self, data: bytes) -> tuple[Verdict, Pixels]:
+        """What the child makes of these bytes. Raises EOFError or ConnectionError when it dies over them."""
+        self._stdin.write(LENGTH.pack(len(data)))
+        self._stdin.write(data)
+        await self._stdin.drain()
+        return await self._answer()
+
+    async def _answer(self) -> tuple[Verdict, Pixels]:
+        verdict, width, height = REPLY.unpack(await self._stdout.readexactly(REPLY.size))
+        if verdict > max(Verdict) or width * height > self._max_pixels:
+            raise ConnectionError("the decoder's child broke the protocol")
+        rgb = await self._stdout.readexactly(width * height * 3)
+        return Verdict(verdict), np.frombuffer(rgb, np.uint8).reshape(height, width, 3)
+
+    async def kill(self) -> None:
+        """End the process at once and take what it leaves."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.communicate()
+
+    async def close(self) -> None:
+        """End the process by closing its stdin, or by force where that does not do."""
+        self._stdin.close()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.process.communicate()
+        except TimeoutError:
+            await self.kill()

@@ -1,0 +1,29 @@
+"""Weights that a request names are judged by the model's own catalogue entry."""
+
+import pytest
+
+from serve_app.api.wire import Img2ImgRequest, check_against, parse_img2img
+from serve_app.config import POCKET
+from serve_app.errors import InvalidFields
+
+
+def parse(**fields: object) -> Img2ImgRequest:
+    least = {"prompt": "a red star", "init_image": "https://example.com/a.png"}
+    return parse_img2img({**least, **fields}, model_required=False)
+
+
+def test_weights_must_be_in_the_models_catalogue_entry() -> None:
+    check_against(parse(lora_model="stripes,frame", vae="pastel", embeddings_model="dusk"), POCKET)
+    wrong = parse(lora_model="stripes,smoke", vae="other", embeddings_model="dawn")
+    with pytest.raises(InvalidFields) as caught:
+        check_against(wrong, POCKET)
+    assert caught.value.fields == {
+        "lora_model": ["The selected lora model is invalid."],
+        "vae": ["The selected vae is invalid."],
+        "embeddings_model": ["The selected embeddings model is invalid."],
+    }
+
+
+def test_a_request_without_weights_fits_every_model() -> None:
+    bare = POCKET.model_copy(update={"vaes": (), "loras": (), "embeddings": ()})
+    check_against(parse(), bare)

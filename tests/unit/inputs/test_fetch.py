@@ -1,0 +1,267 @@
+"""The downloader: where it goes, where it refuses to go, and when it stops."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loopback_site import Site, plain, redirect
+
+from serve_app.config import InputsConfig
+from serve_app.errors import ImageFetchFailed
+from serve_app.inputs.fetch import ImageFetcher, Resolver, resolve_name
+
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody; it is made once because the system's certificates take a tenth of a second to load."""
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    site = Site()
+    yield site
+    await site.close()
+
+
+def names(**addresses: str | Sequence[str]) -> Resolver:
+    """A resolver that knows these names (with _ for a dot) and no others."""
+
+    async def resolve(host: str, port: int) -> Sequence[str]:  # noqa: ARG001
+        found = addresses.get(host.replace(".", "_"))
+        if found is None:
+            raise OSError(f"no such host: {host}")
+        return [found] if isinstance(found, str) else found
+
+    return resolve
+
+
+@asynccontextmanager
+async def fetching(resolve: Resolver = resolve_name, **options: object) -> AsyncIterator[ImageFetcher]:
+    defaults = {"allowed_networks": LOOPBACK, "fetch_timeout_s": 30.0}
+    fetcher = ImageFetcher(InputsConfig.model_validate(defaults | options), resolve, NO_TLS)
+    yield fetcher
+    await fetcher.close()
+
+
+async def refused(url: str, resolve: Resolver = resolve_name, **options: object) -> str:
+    """Why a fetch of this URL fails, for the logs."""
+    async with fetching(resolve, **options) as fetcher:
+        with pytest.raises(ImageFetchFailed) as caught:
+            await fetcher.fetch(url)
+    return caught.value.detail
+
+
+async def test_a_url_gives_its_bytes_and_the_server_sees_the_name(site: Site) -> None:
+    site.answers["/a.png?x=1"] = plain(b"picture")
+    port = await site.open()
+    async with fetching(names(pictures_test="127.0.0.1")) as fetcher:
+        assert await fetcher.fetch(f"http://pictures.test:{port}/a.png?x=1") == b"picture"
+    assert site.hosts == [f"pictures.test:{port}"]
+
+
+async def test_a_body_without_a_length_is_read_to_its_end(site: Site) -> None:
+    async def until_close(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(100_000))
+
+    site.answers["/"] = until_close
+    port = await site.open()
+    async with fetching() as fetcher:
+        assert await fetcher.fetch(f"http://127.0.0.1:{port}/") == bytes(100_000)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "127.1", "0x7f.1", "localhost", "0", "[::1]", "[::]"])
+async def test_no_spelling_of_this_machine_passes(host: str) -> None:
+    assert "not public" in await refused(f"http://{host}:9/", allowed_networks=())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://example.com/a.png", "file:///etc/passwd", "gopher://127.0.0.1/", "//example.com/", "a.png", ""),
+        *("http://", "http:///a.png", "http://user@127.0.0.1/", "http://user:word@127.0.0.1/", "http://[::1"),
+        *("http://127.0.0.1:99999/", "http://127.0.0.1:x/", "http://0177.0.0.1/", "http://1.2.3.4.5/", "http://a\0b/"),
+        *("http://" + "a" * 70 + ".com/", "http://127.0.0.1/" + "a" * 70_000, "http://127.0.0.1:0/"),
+    ],
+)
+async def test_a_url_of_another_kind_is_refused(url: str) -> None:
+    assert await refused(url)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.ip_addresses(v=4).map(str), min_size=1, max_size=3),
+    st.sampled_from(["10.0.0.7", "169.254.169.254", "::1", "64:ff9b::7f00:1", "::ffff:10.0.0.1", "2002:7f00:1::"]),
+    st.randoms(use_true_random=False),
+)
+def test_one_denied_address_among_many_refuses_the_name(others: list[str], denied: str, random: Random) -> None:
+    addresses = [*others, denied]
+    random.shuffle(addresses)
+    detail = asyncio.run(refused("http://pictures.test/", names(pictures_test=addresses), allowed_networks=()))
+    assert "not public" in detail
+
+
+async def test_only_the_judged_address_is_connected_to_when_a_name_is_rebound(site: Site) -> None:
+    """The second answer of the resolver would lead home; it must never be asked for."""
+    site.answers["/"] = plain(b"judged")
+    port = await site.open()
+    answers = iter([["127.0.0.1"], ["10.0.0.1"], ["127.0.0.2"]])
+
+    async def rebinding(host: str, port: int) -> Sequence[str]:  # noqa: ARG001
+        return next(answers)
+
+    async with fetching(rebinding) as fetcher:
+        assert await fetcher.fetch(f"http://rebind.test:{port}/") == b"judged"
+    assert next(answers) == ["10.0.0.1"]
+
+
+async def test_the_next_judged_address_is_tried_when_one_does_not_answer(site: Site) -> None:
+    site.answers["/"] = plain(b"picture")
+    port = await site.open()
+    async with fetching(names(pictures_test=["127.0.0.2", "127.0.0.1"])) as fetcher:
+        assert await fetcher.fetch(f"http://pictures.test:{port}/") == b"picture"
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+async def test_redirects_are_followed(site: Site, status: str) -> None:
+    site.answers |= {"/a/b": redirect("../c?d", status), "/c?d": plain(b"picture")}
+    port = await site.open()
+    async with fetching() as fetcher:
+        assert await fetcher.fetch(f"http://127.0.0.1:{port}/a/b") == b"picture"
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://10.0.0.1/", "http://169.254.169.254/latest/meta-data/", "http://metadata.test/", "http://[::1]/"],
+)
+async def test_a_redirect_to_a_denied_address_is_refused(site: Site, location: str) -> None:
+    site.answers["/"] = redirect(location)
+    port = await site.open()
+    resolve = names(
+        pictures_test="127.0.0.1",
+        metadata_test="169.254.169.254",
+        **{"10_0_0_1": "10.0.0.1", "169_254_169_254": "169.254.169.254", "::1": "::1"},
+    )
+    assert "not public" in await refused(f"http://pictures.test:{port}/", resolve)
+
+
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "ftp://127.0.0.1/", "http://u:p@127.0.0.1/", "http://[", ""]
+)
+async def test_a_redirect_to_a_url_of_another_kind_is_refused(site: Site, location: str) -> None:
+    site.answers["/"] = redirect(location)
+    assert await refused(f"http://127.0.0.1:{await site.open()}/")
+
+
+async def test_redirects_are_counted(site: Site) -> None:
+    site.answers["/"] = redirect("/")
+    detail = await refused(f"http://127.0.0.1:{await site.open()}/", max_redirects=3)
+    assert detail == "more than 3 redirects"
+    assert site.connections == 4
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "204 No Content", "206 Partial Content", "500 Oops"])
+async def test_only_status_200_is_a_picture(site: Site, status: str) -> None:
+    site.answers["/"] = plain(b"", status)
+    assert status[:3] in await refused(f"http://127.0.0.1:{await site.open()}/")
+
+
+async def test_an_announced_oversize_is_refused_before_its_body(site: Site) -> None:
+    async def announce(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n")
+        await asyncio.sleep(60)
+
+    site.answers["/"] = announce
+    detail = await refused(f"http://127.0.0.1:{await site.open()}/", max_image_bytes=1000)
+    assert "announces" in detail
+
+
+async def test_an_unannounced_oversize_is_cut(site: Site) -> None:
+    sent = 0
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while sent < 200 * 2**20:
+            writer.write(bytes(2**16))
+            await writer.drain()
+            sent += 2**16
+
+    site.answers["/"] = flood
+    detail = await refused(f"http://127.0.0.1:{await site.open()}/", max_image_bytes=10_000)
+    assert "longer than 10000 bytes" in detail
+    assert sent < 100 * 2**20
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"HTTP/1.1 200 OK\r\n"])
+async def test_a_server_that_drips_is_cut_at_the_deadline(site: Site, head: bytes) -> None:
+    """Every byte comes well within any read timeout; only a deadline over all stops it."""
+
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        for _ in range(100):
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    site.answers["/"] = drip
+    begun = time.monotonic()
+    detail = await refused(f"http://127.0.0.1:{await site.open()}/", fetch_timeout_s=0.4)
+    assert time.monotonic() - begun < 4
+    assert detail == "not done within 0.4 s"
+
+
+async def test_a_resolver_that_hangs_is_cut_at_the_deadline() -> None:
+    async def hang(host: str, port: int) -> Sequence[str]:  # noqa: ARG001
+        await asyncio.sleep(60)
+        return []
+
+    assert await refused("http://pictures.test/", hang, fetch_timeout_s=0.2) == "not done within 0.2 s"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2**18,
+    ],
+)
+async def test_a_broken_answer_fails(site: Site, answer: bytes) -> None:
+    async def broken(writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+
+    site.answers["/"] = broken
+    assert await refused(f"http://127.0.0.1:{await site.open()}/")
+
+
+async def test_an_encoding_that_was_not_asked_for_is_refused(site: Site) -> None:
+    site.answers["/"] = plain(b"\x1f\x8b", "200 OK", "Content-Encoding: gzip")
+    assert "gzip" in await refused(f"http://127.0.0.1:{await site.open()}/")
+
+
+async def test_proxies_of_the_environment_are_not_used(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    site.answers["/"] = plain(b"picture")
+    port = await site.open()
+    async with fetching() as fetcher:
+        assert await fetcher.fetch(f"http://127.0.0.1:{port}/") == b"picture"
+
+
+@pytest.mark.parametrize("found", [[], ["nonsense"]])
+async def test_a_name_without_usable_addresses_fails(found: list[str]) -> None:
+    assert await refused("http://pictures.test/", names(pictures_test=found))
+
+
+async def test_the_cause_of_a_failure_is_kept() -> None:
+    async with fetching() as fetcher:
+        with pytest.raises(ImageFetchFailed) as caught:
+            await fetcher.fetch("http://127.0.0.1:1/")
+    assert caught.value.__cause__ is not None
