@@ -29,8 +29,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Start the service, send it a picture, write before and after side by side
 	$(BIN)/python -m deployments.demo --host $(HOST) --port $(PORT)
 
-serve: $(READY) ## Serve the pocket model on HOST:PORT until Ctrl-C; prints the key to use
-	$(BIN)/python -m deployments.local --host $(HOST) --port $(PORT)
+serve: $(READY) ## Serve the pocket model on HOST:PORT until Ctrl-C; prints the key to use (CONFIG=file.yaml)
+	$(BIN)/python -m deployments.local --host $(HOST) --port $(PORT) $(if $(CONFIG),--config $(CONFIG))
 
 key: $(READY) ## Make another key and show it, NAME=... names it
 	$(BIN)/darkroom keys create $(or $(NAME),client-$(shell date +%s))

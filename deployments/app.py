@@ -6,7 +6,7 @@ from ray.serve import Application
 from deployments.diffusion import Diffusion
 from deployments.ingress import Ingress
 from deployments.postprocess import Postprocess
-from serve_app.config import AppConfig, ModelEntry, default_config
+from serve_app.config import AppConfig, ModelEntry, load_config
 
 
 def build_app(args: AppConfig) -> Application:
@@ -51,4 +51,4 @@ def _postprocess(config: AppConfig) -> Application:
     return deployment.bind(config.postprocess)
 
 
-app = build_app(default_config())
+app = build_app(load_config())

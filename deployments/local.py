@@ -9,12 +9,14 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 
 import ray
 from ray import serve
 
-from serve_app.config import AppConfig, default_config
+from serve_app.config import AppConfig, load_config
+from serve_app.errors import ConfigError
 from serve_app.jobs.keys import ensure_first_key
 
 LOGICAL_CPUS = 2
@@ -28,7 +30,11 @@ def main() -> int:
         print(f"darkroom: cannot listen on {options.host}:{options.port}: {taken}", file=sys.stderr)
         print("darkroom: end what uses the port, or choose another, e.g. PORT=8001", file=sys.stderr)
         return 1
-    config = default_config()
+    try:
+        config = load_config(options.config)
+    except ConfigError as error:
+        print(f"darkroom: {error}", file=sys.stderr)
+        return 1
     _tell_key(ensure_first_key(config.auth, config.postprocess.data_path), config)
     stop = _stop_signal()
     _start(config, options.host, options.port)
@@ -44,6 +50,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deployments.local", description="Serve on this machine alone.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--config", type=Path, help="a YAML file with what differs from the defaults (AppConfig)")
     return parser.parse_args()
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from serve_app.config import default_config
+from serve_app.config import load_config
 from serve_app.errors import ConfigError
 from serve_app.jobs.keys import make_key
 
@@ -15,7 +15,7 @@ app.add_typer(keys, name="keys")
 def create(name: str) -> None:
     """Make a key, print it once, keep its hash in the data directory."""
     try:
-        print(make_key(default_config().postprocess.data_path, name))
+        print(make_key(load_config().postprocess.data_path, name))
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from serve_app.errors import ConfigError
 from serve_app.messages import SAMPLER_NAMES
 
 PROJECT = Path(__file__).parent.parent
@@ -189,9 +191,17 @@ class AppConfig(Part):
         return self.default_model or self.catalogue[0].id
 
 
-def default_config() -> AppConfig:
-    """The embedded defaults, with what the environment overrides: DARKROOM_DATA_DIR."""
+def load_config(file: Path | None = None) -> AppConfig:
+    """The configuration in a YAML file, or the defaults; DARKROOM_DATA_DIR overrides `postprocess.data_dir`.
+
+    Raises ConfigError with every fault of the file.
+    """
+    try:
+        values = {} if file is None else yaml.safe_load(file.read_text()) or {}
+        config = AppConfig.model_validate(values)
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(f"{file}: {error}") from error
     data_dir = os.environ.get("DARKROOM_DATA_DIR")
     if data_dir is None:
-        return AppConfig()
-    return AppConfig(postprocess=PostprocessConfig(data_dir=data_dir))
+        return config
+    return config.model_copy(update={"postprocess": config.postprocess.model_copy(update={"data_dir": data_dir})})

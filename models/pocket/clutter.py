@@ -6,6 +6,7 @@ natural images", IJCV 2001), so an autoencoder trained on them copes with photog
 """
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
 from models.pocket.world import Pixels
@@ -43,8 +44,9 @@ def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
     return int(r), int(g), int(b)
 
 
-def _shading(rng: np.random.Generator, side: int) -> np.ndarray:
+def _shading(rng: np.random.Generator, side: int) -> npt.NDArray[np.float32]:
     """A smooth light field of shape (side, side, 1) around 1."""
     axis = np.linspace(-1, 1, side, dtype=np.float32)
     slope_x, slope_y = rng.uniform(-0.35, 0.35, size=2)
-    return (1 + slope_x * axis[None, :] + slope_y * axis[:, None])[..., None]
+    field = 1 + slope_x * axis[None, :] + slope_y * axis[:, None]
+    return field[..., None].astype(np.float32)

@@ -82,7 +82,7 @@ def encode_captions(
     """Text embeddings (batch, tokens, 64) from one layer's states, normalised as the last layer's are."""
     ids = tokenizer(captions, padding="max_length", truncation=True, max_length=tokens, return_tensors="pt").input_ids
     states = encoder(ids, output_hidden_states=True).hidden_states[layer]
-    return encoder.final_layer_norm(states)  # type: ignore[no-any-return]
+    return encoder.final_layer_norm(states)
 
 
 def leaky_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor, rng: np.random.Generator) -> Tensor:
@@ -119,7 +119,7 @@ def train_denoiser(steps: int) -> None:
     torch.manual_seed(6)
     tokenizer = CLIPTokenizer.from_pretrained(CHECKPOINT / "tokenizer")
     model = nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(tokenizer)})
-    model["unet"].to(memory_format=torch.channels_last)
+    model["unet"].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)
     sets = {side: load_latents(side, kept) for side, kept in KEPT.items()}

@@ -11,11 +11,11 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loopback_site import Site, plain, redirect
 
 from serve_app.config import InputsConfig
 from serve_app.errors import ImageFetchFailed
 from serve_app.inputs.fetch import ImageFetcher, Resolver, resolve_name
+from tests.unit.inputs.loopback_site import Site, plain, redirect
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

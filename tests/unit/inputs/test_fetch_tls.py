@@ -11,11 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from loopback_site import Site, plain
 
 from serve_app.config import InputsConfig
 from serve_app.errors import ImageFetchFailed
 from serve_app.inputs.fetch import ImageFetcher
+from tests.unit.inputs.loopback_site import Site, plain
 
 NAME = "pictures.test"
 

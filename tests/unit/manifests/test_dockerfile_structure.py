@@ -8,7 +8,8 @@ import re
 
 import pytest
 import yaml
-from manifest_reading import ROOT
+
+from tests.unit.manifests.manifest_reading import ROOT
 
 GENERATED = {"constraints.txt"}
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from manifest_reading import KUSTOMIZATIONS, Object, groups, ray_service, serve_config_text
 
 from serve_app.config import AppConfig
+from tests.unit.manifests.manifest_reading import KUSTOMIZATIONS, Object, groups, ray_service, serve_config_text
 
 pytestmark = pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)
 

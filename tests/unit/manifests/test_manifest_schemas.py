@@ -7,8 +7,18 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from crd_schema import Schema, closed, complaints, crd_schema, with_defaults, without_nulls
-from manifest_reading import CRDS, KUSTOMIZATIONS, ROOT, YAML_FILES, Object, groups, ray_service, rendered
+
+from tests.unit.manifests.crd_schema import Schema, closed, complaints, crd_schema, with_defaults, without_nulls
+from tests.unit.manifests.manifest_reading import (
+    CRDS,
+    KUSTOMIZATIONS,
+    ROOT,
+    YAML_FILES,
+    Object,
+    groups,
+    ray_service,
+    rendered,
+)
 
 KUBERNETES = kubernetes_validate.latest_version()
 

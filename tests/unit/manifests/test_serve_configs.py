@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 import yaml
-from manifest_reading import KUSTOMIZATIONS, ROOT, SERVE_CONFIGS, ray_service, serve_config_text, with_every_knob_on
 from pydantic import ValidationError
 
 from serve_app.config import AppConfig
+from tests.unit.manifests.manifest_reading import (
+    KUSTOMIZATIONS,
+    ROOT,
+    SERVE_CONFIGS,
+    ray_service,
+    serve_config_text,
+    with_every_knob_on,
+)
 
 # Ray's own model still declares fields in the manner of Pydantic 1, and says so when it is first imported.
 ray_warns = pytest.mark.filterwarnings(

@@ -4,10 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from store_contract import NAME, PNG, StoreContract
 
 from serve_app.errors import StorageFailed
 from serve_app.postprocess.storage import InMemoryStore, LocalStore
+from tests.unit.postprocess.store_contract import NAME, PNG, StoreContract
 
 
 class TestInMemoryStore(StoreContract):

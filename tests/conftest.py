@@ -1,0 +1,80 @@
+"""One real service for all tests that need one: Ray Serve in processes of its own, over HTTP, on a free port."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+import yaml
+from hypothesis import settings
+
+START_SECONDS = 240
+KEY_LINE = "darkroom: your key is "
+CONFIG = {
+    "inputs": {"allowed_networks": ["127.0.0.0/8"]},
+    "api": {"max_body_bytes": 4_000_000},
+}
+"""The defaults, but for pictures on loopback, which tests serve themselves."""
+
+settings.register_profile("slow-machine", deadline=None)
+settings.load_profile("slow-machine")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service and the key to use."""
+
+    url: str
+    key: str
+    port: int
+    data_dir: Path
+    log: tuple[str, ...]
+
+    def client(self) -> httpx2.Client:
+        """An HTTP client that shows no key of its own."""
+        return httpx2.Client(base_url=self.url, timeout=240, trust_env=False)
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service on the pocket model, started once."""
+    folder = tmp_path_factory.mktemp("service")
+    config, data_dir, port = folder / "config.yaml", folder / "data", free_port()
+    config.write_text(yaml.safe_dump(CONFIG))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "deployments.local", "--port", str(port), "--config", str(config)],
+        env={**os.environ, "DARKROOM_DATA_DIR": str(data_dir), "RAY_USAGE_STATS_ENABLED": "0"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = tuple(_lines_until_ready(child))
+        key = next(line for line in lines if line.startswith(KEY_LINE)).removeprefix(KEY_LINE)
+        yield Service(f"http://127.0.0.1:{port}", key, port, data_dir, lines)
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.wait(60)
+        assert child.stdout is not None
+        child.stdout.close()
+
+
+def _lines_until_ready(child: "subprocess.Popen[str]") -> Iterator[str]:
+    assert child.stdout is not None
+    for line in child.stdout:
+        yield line.strip()
+        if line.startswith("darkroom: ready"):
+            return
+    pytest.fail("the service did not start; its log stands above")

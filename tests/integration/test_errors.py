@@ -1,0 +1,193 @@
+"""Bad input over HTTP: the contract's error for each, and a service that goes on serving."""
+
+import io
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import Service
+from tests.integration.asking import IMG2IMG, INIT_PIXELS, ask, b64, body, pictures, png
+
+REQUIRED = "The {} field is required."
+INTEGER = "The {} must be an integer."
+NUMBER = "The {} must be a number."
+RANGE = "The {} must be between {} and {}."
+FLAG = "The {} field must be yes or no."
+INVALID = "The selected {} is invalid."
+NOT_AN_IMAGE = "The init image must be an image."
+
+BAD_FIELDS: list[tuple[str, object, str]] = [
+    ("prompt", None, REQUIRED.format("prompt")),
+    ("prompt", "", REQUIRED.format("prompt")),
+    ("prompt", "null", REQUIRED.format("prompt")),
+    ("prompt", ["a"], "The prompt must be a string."),
+    ("negative_prompt", {"a": 1}, "The negative prompt must be a string."),
+    ("init_image", None, REQUIRED.format("init image")),
+    ("model_id", None, REQUIRED.format("model id")),
+    ("width", "wide", INTEGER.format("width")),
+    ("width", 512.5, INTEGER.format("width")),
+    ("width", 63, RANGE.format("width", 64, 1024)),
+    ("height", 1025, RANGE.format("height", 64, 1024)),
+    ("height", True, INTEGER.format("height")),
+    ("samples", 0, RANGE.format("samples", 1, 4)),
+    ("samples", "5", RANGE.format("samples", 1, 4)),
+    ("samples", [], INTEGER.format("samples")),
+    ("num_inference_steps", 0, RANGE.format("num inference steps", 1, 50)),
+    ("num_inference_steps", 51, RANGE.format("num inference steps", 1, 50)),
+    ("num_inference_steps", "many", INTEGER.format("num inference steps")),
+    ("guidance_scale", 0.5, RANGE.format("guidance scale", 1, 20)),
+    ("guidance_scale", "strong", NUMBER.format("guidance scale")),
+    ("guidance_scale", "nan", NUMBER.format("guidance scale")),
+    ("strength", 1.01, RANGE.format("strength", 0, 1)),
+    ("strength", -0.1, RANGE.format("strength", 0, 1)),
+    ("strength", {}, NUMBER.format("strength")),
+    ("seed", "lucky", INTEGER.format("seed")),
+    ("scheduler", "FancyScheduler", INVALID.format("scheduler")),
+    ("scheduler", "KarrasVeScheduler", INVALID.format("scheduler")),
+    ("use_karras_sigmas", "perhaps", FLAG.format("use karras sigmas")),
+    ("algorithm_type", "magic", INVALID.format("algorithm type")),
+    ("clip_skip", 0, RANGE.format("clip skip", 1, 8)),
+    ("clip_skip", 9, RANGE.format("clip skip", 1, 8)),
+    ("tomesd", 2, FLAG.format("tomesd")),
+    ("vae", "no-such-vae", INVALID.format("vae")),
+    ("lora_model", "no-such-lora", INVALID.format("lora model")),
+    ("embeddings_model", "no-such-embedding", INVALID.format("embeddings model")),
+    ("enhance_prompt", "maybe", FLAG.format("enhance prompt")),
+    ("safety_checker", "sometimes", FLAG.format("safety checker")),
+    ("safety_checker_type", "shred", INVALID.format("safety checker type")),
+    ("base64", "x", FLAG.format("base64")),
+    ("temp", "x", FLAG.format("temp")),
+    ("webhook", "not a url", "The webhook format is invalid."),
+    ("track_id", ["a"], "The track id must be a string or an integer."),
+    ("init_image", "!!! not base64 !!!", NOT_AN_IMAGE),
+    ("init_image", b64(b"these bytes are no picture"), NOT_AN_IMAGE),
+    ("init_image", b64(png(INIT_PIXELS)[:200]), NOT_AN_IMAGE),
+]
+
+
+def post(service: Service, fields: dict[str, object]) -> tuple[int, dict[str, Any]]:
+    with service.client() as client:
+        response = client.post(IMG2IMG, json=fields)
+    return response.status_code, response.json()
+
+
+@pytest.mark.parametrize(("field", "value", "sentence"), BAD_FIELDS)
+def test_a_bad_field_is_told_in_the_contracts_words(service: Service, field: str, value: object, sentence: str) -> None:
+    status, answer = post(service, body(service, **{field: value}))
+    assert (status, answer) == (422, {"status": "error", "message": {field: [sentence]}})
+
+
+def test_all_bad_fields_are_told_at_once(service: Service) -> None:
+    status, answer = post(service, {"key": service.key, "width": 5, "samples": "x", "strength": 7})
+    assert status == 422
+    assert set(answer["message"]) == {"prompt", "init_image", "model_id", "width", "samples", "strength"}
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[1, 2]", b'"text"', b"\xff\xfe\x00", b"{" * 100_000, b'{"seed": NaN}'])
+def test_an_unreadable_body_is_an_invalid_api_request(service: Service, raw: bytes) -> None:
+    with service.client() as client:
+        response = client.post(IMG2IMG, content=raw, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["message"]) == (400, "Invalid API Request")
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong", 12])
+def test_a_wrong_or_missing_key_is_refused(service: Service, key: object) -> None:
+    status, answer = post(service, body(service, key=key))
+    assert (status, answer) == (401, {"status": "error", "message": "Invalid Api Key"})
+
+
+def test_an_unknown_model_is_not_found(service: Service) -> None:
+    status, answer = post(service, body(service, model_id="no-such-model"))
+    assert (status, answer) == (404, {"status": "error", "message": "Model id not found"})
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(service: Service) -> None:
+    status, answer = post(service, body(service, padding="x" * 5_000_000))
+    assert (status, answer["status"]) == (413, "error")
+
+
+def test_a_gif_is_refused_by_its_type(service: Service) -> None:
+    file = io.BytesIO()
+    Image.fromarray(INIT_PIXELS).save(file, "GIF")
+    status, answer = post(service, body(service, init_image=b64(file.getvalue())))
+    assert (status, answer["message"]) == (
+        422,
+        {"init_image": ["The init image must be a file of type: png, jpeg, webp."]},
+    )
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", IMG2IMG, 405), ("POST", "/api/v4/nothing", 404)])
+def test_unknown_routes_and_methods_answer_in_our_form(service: Service, method: str, path: str, status: int) -> None:
+    with service.client() as client:
+        response = client.request(method, path)
+    assert (response.status_code, response.json()["status"]) == (status, "error")
+
+
+@pytest.mark.parametrize("name", ["nothing.png", "..%2f..%2fkeys.json", "%2e%2e/keys.json", "keys.json"])
+def test_no_file_but_a_picture_leaves_the_store(service: Service, name: str) -> None:
+    with service.client() as client:
+        assert client.get(f"/files/{name}").status_code == 404
+
+
+def test_a_picture_behind_a_url_is_fetched(service: Service, site: str) -> None:
+    by_url = pictures(service, init_image=f"{site}/picture.png", num_inference_steps=2)[0]
+    assert np.array_equal(by_url, pictures(service, num_inference_steps=2)[0])
+
+
+@pytest.mark.parametrize("path", ["/missing", "/redirect-to-metadata", "/closed"])
+def test_a_url_without_a_picture_is_unable_to_fetch(service: Service, site: str, path: str) -> None:
+    url = "http://127.0.0.1:9/x.png" if path == "/closed" else site + path
+    status, answer = post(service, body(service, init_image=url))
+    assert (status, answer["message"]) == (422, "Unable to fetch image from provided URL")
+
+
+def test_a_url_that_gives_text_is_no_image(service: Service, site: str) -> None:
+    status, answer = post(service, body(service, init_image=f"{site}/text"))
+    assert (status, answer["message"]) == (422, {"init_image": [NOT_AN_IMAGE]})
+
+
+@pytest.mark.parametrize("url", ["http://169.254.169.254/latest/", "http://10.0.0.1/a.png", "http://[::1]:1/a.png"])
+def test_private_networks_that_the_configuration_does_not_name_are_refused(service: Service, url: str) -> None:
+    status, answer = post(service, body(service, init_image=url))
+    assert (status, answer["message"]) == (422, "Unable to fetch image from provided URL")
+
+
+def test_the_service_keeps_serving_after_all_that(service: Service) -> None:
+    assert ask(service, num_inference_steps=2)["output"]
+
+
+class _Site(BaseHTTPRequestHandler):
+    """Serves one picture and several disappointments."""
+
+    def do_GET(self) -> None:
+        answers = {
+            "/picture.png": (200, {"Content-Type": "image/png"}, png(INIT_PIXELS)),
+            "/text": (200, {"Content-Type": "image/png"}, b"not a picture"),
+            "/redirect-to-metadata": (302, {"Location": "http://169.254.169.254/latest/"}, b""),
+        }
+        status, headers, content = answers.get(self.path, (404, {}, b"gone"))
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """A web site on loopback."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Site)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
