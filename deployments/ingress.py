@@ -24,7 +24,7 @@ from serve_app.errors import DarkroomError, MethodNotAllowed, ModelNotFound, Rou
 from serve_app.inputs.decode import ImageDecoder, decode_base64, looks_like_url
 from serve_app.inputs.fetch import ImageFetcher
 from serve_app.inputs.fit import cover_crop, target_size
-from serve_app.jobs.keys import KeyRing
+from serve_app.jobs.keys import KeyRing, ensure_first_key
 from serve_app.messages import FinishOrder, Img2ImgJob, Pixels, SamplerChoice
 from serve_app.postprocess.storage import LocalStore
 from serve_app.prompts.enhance import enhance
@@ -42,6 +42,8 @@ class Ingress:
         self._config = config
         self._catalogue = {entry.id: entry for entry in config.catalogue}
         self._driver = Driver(models, postprocess, config.api.job_deadline_s)
+        if (key := ensure_first_key(config.auth, config.postprocess.data_path)) is not None:
+            print(f"darkroom: your key is {key} (shown this once; only its hash is kept)", flush=True)
         self._keys = KeyRing(config.auth, config.postprocess.data_path)
         self._fetcher = ImageFetcher(config.inputs)
         self._decoder = ImageDecoder(config.inputs)

@@ -5,6 +5,7 @@ and checks the port first.
 """
 
 import argparse
+import os
 import signal
 import socket
 import sys
@@ -36,8 +37,8 @@ def main() -> int:
         print(f"darkroom: {error}", file=sys.stderr)
         return 1
     _tell_key(ensure_first_key(config.auth, config.postprocess.data_path), config)
-    stop = _stop_signal()
     _start(config, options.host, options.port)
+    stop = _stop_signal()
     print(f"darkroom: ready at http://{options.host}:{options.port}", flush=True)
     stop.wait()
     print("darkroom: stopping", flush=True)
@@ -73,6 +74,7 @@ def _tell_key(made: str | None, config: AppConfig) -> None:
 
 
 def _stop_signal() -> threading.Event:
+    """Set by Ctrl-C and SIGTERM. Ray installs handlers of its own when it starts, so call this after that."""
     stop = threading.Event()
 
     def hear(_signal: int, _frame: FrameType | None) -> None:
@@ -86,6 +88,8 @@ def _stop_signal() -> threading.Event:
 def _start(config: AppConfig, host: str, port: int) -> None:
     from deployments.app import build_app  # binds on import: after the port is known to be free
 
+    # On a busy machine a proxy takes longer to come up than the 5 s after which Serve would kill it.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "30")
     ray.init(num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"host": host, "port": port})
     serve.run(build_app(config), name="darkroom", route_prefix="/")

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from serve_app.errors import ConfigError
-from serve_app.messages import SAMPLER_NAMES
+from serve_app.messages import SERVED_SAMPLERS
 
 PROJECT = Path(__file__).parent.parent
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -104,8 +104,8 @@ class ModelEntry(Part):
 
     @model_validator(mode="after")
     def _sampler_is_known(self) -> Self:
-        if self.default_sampler not in SAMPLER_NAMES:
-            raise ValueError(f"default_sampler {self.default_sampler!r} is not one of {', '.join(SAMPLER_NAMES)}")
+        if self.default_sampler not in SERVED_SAMPLERS:
+            raise ValueError(f"default_sampler {self.default_sampler!r} is not one of {', '.join(SERVED_SAMPLERS)}")
         return self
 
     @property

@@ -19,7 +19,7 @@ def draw_clutter(rng: np.random.Generator, side: int) -> Pixels:
     ink = ImageDraw.Draw(picture)
     for _ in range(int(rng.integers(20, 160))):
         _leaf(rng, ink, big)
-    pixels = np.asarray(picture.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
+    pixels = np.asarray(picture.resize((side, side), Image.Resampling.BOX)).astype(np.float64)
     pixels = pixels * _shading(rng, side) + rng.normal(0, rng.uniform(0, 6), (side, side, 1))
     result = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     if rng.random() < 0.25:
@@ -44,9 +44,9 @@ def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
     return int(r), int(g), int(b)
 
 
-def _shading(rng: np.random.Generator, side: int) -> npt.NDArray[np.float32]:
+def _shading(rng: np.random.Generator, side: int) -> npt.NDArray[np.float64]:
     """A smooth light field of shape (side, side, 1) around 1."""
-    axis = np.linspace(-1, 1, side, dtype=np.float32)
+    axis = np.linspace(-1, 1, side)
     slope_x, slope_y = rng.uniform(-0.35, 0.35, size=2)
-    field = 1 + slope_x * axis[None, :] + slope_y * axis[:, None]
-    return field[..., None].astype(np.float32)
+    field: npt.NDArray[np.float64] = 1 + slope_x * axis[None, :] + slope_y * axis[:, None]
+    return field[..., None]

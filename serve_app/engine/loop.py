@@ -65,7 +65,8 @@ class StepLoop:
         self._stopping = True
         self._fail_waiting()
         self._queue.put(None)
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
 
     def submit(self, job: Img2ImgJob, listener: Listener) -> Ticket:
         """Queue a job. Raises `Overloaded` where the queue is full, `ModelUnavailable` after `stop`."""

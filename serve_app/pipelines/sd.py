@@ -137,7 +137,7 @@ class SdPipeline:
 
 def encode_picture(vae: AutoencoderKL, picture: Pixels, generators: list[torch.Generator]) -> Tensor:
     """Scaled latents (n, 4, height/8, width/8), drawn from the VAE's posterior with each sample's generator."""
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].to(vae.device, vae.dtype)
+    pixels = torch.tensor(picture).permute(2, 0, 1)[None].to(vae.device, vae.dtype)
     posterior = vae.encode(pixels / 127.5 - 1).latent_dist
     return torch.cat([posterior.sample(generator) for generator in generators]) * vae.config.scaling_factor
 

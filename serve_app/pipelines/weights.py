@@ -38,7 +38,7 @@ def load_components(entry: ModelEntry) -> StableDiffusionImg2ImgPipeline:
     The safety checker is left out: it belongs to postprocess.
     """
     device = pick_device(entry)
-    options = {"torch_dtype": pick_dtype(entry, device), "safety_checker": None, "requires_safety_checker": False}
+    options = {"dtype": pick_dtype(entry, device), "safety_checker": None, "requires_safety_checker": False}
     source = entry.path_or_hub_id
     try:
         if Path(source).is_file():
@@ -55,7 +55,7 @@ def load_components(entry: ModelEntry) -> StableDiffusionImg2ImgPipeline:
 def load_vae(folder: Path, like: AutoencoderKL) -> AutoencoderKL:
     """An alternative VAE from a diffusers folder or one safetensors file, as the model's own on device and dtype."""
     if folder.is_file():
-        vae = AutoencoderKL.from_single_file(str(folder), torch_dtype=like.dtype)
+        vae = AutoencoderKL.from_single_file(str(folder), dtype=like.dtype)
     else:
-        vae = AutoencoderKL.from_pretrained(folder, torch_dtype=like.dtype, use_safetensors=True)
+        vae = AutoencoderKL.from_pretrained(folder, dtype=like.dtype, use_safetensors=True)
     return vae.to(like.device).eval()

@@ -62,7 +62,7 @@ BAD_FIELDS: list[tuple[str, object, str]] = [
     ("safety_checker_type", "shred", INVALID.format("safety checker type")),
     ("base64", "x", FLAG.format("base64")),
     ("temp", "x", FLAG.format("temp")),
-    ("webhook", "not a url", "The webhook format is invalid."),
+    ("webhook", "not a url", "The webhook must be a valid URL."),
     ("track_id", ["a"], "The track id must be a string or an integer."),
     ("init_image", "!!! not base64 !!!", NOT_AN_IMAGE),
     ("init_image", b64(b"these bytes are no picture"), NOT_AN_IMAGE),

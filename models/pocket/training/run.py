@@ -77,6 +77,14 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def save_half(model: ModelMixin | PreTrainedModel, folder: Path) -> None:
-    """Save a diffusers or transformers model as fp16 safetensors; the model itself is converted."""
+    """Save a diffusers or transformers model as fp16 safetensors that load as fp32.
+
+    diffusers loads fp32 unless told otherwise, transformers what the configuration says: so it says fp32,
+    else one pipeline would hold both.
+    """
     model.half().save_pretrained(folder, safe_serialization=True)
     model.float()
+    file = folder / "config.json"
+    settings = json.loads(file.read_text())
+    if "dtype" in settings:
+        file.write_text(json.dumps({**settings, "dtype": "float32"}, indent=2) + "\n")

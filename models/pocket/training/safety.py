@@ -22,7 +22,10 @@ from models.pocket.world import SAFE_THINGS, UNSAFE_THING, draw, random_scene
 
 BATCH = 64
 PEAK_RATE = 1.2e-3
-WIDTH, PROJECTION = 96, 64
+WIDTH, PROJECTION, PATCH = 96, 64, 8
+SINE_SCALE = 0.5
+WILDEST, WILD_FROM = 0.6, 0.4
+"""Share of wild sightings at the end, and the share of the steps after which it is reached."""
 THRESHOLD, NEVER = 0.5, 2.0
 SHARPNESS = 12.0
 """Scales the score before the sigmoid: a cosine of 1 is then a probability of 0.998."""
@@ -34,7 +37,7 @@ def new_checker() -> StableDiffusionSafetyChecker:
     """An untrained checker of 64-pixel pictures in 8-pixel patches."""
     vision = {
         "hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_hidden_layers": 4, "num_attention_heads": 4,
-        "image_size": SEEN_SIDE, "patch_size": 8, "projection_dim": PROJECTION,
+        "image_size": SEEN_SIDE, "patch_size": PATCH, "projection_dim": PROJECTION,
     }  # fmt: skip
     words = {
         "vocab_size": 3, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
@@ -43,11 +46,22 @@ def new_checker() -> StableDiffusionSafetyChecker:
     checker = StableDiffusionSafetyChecker(
         CLIPConfig(vision_config=vision, text_config=words, projection_dim=PROJECTION)
     )
+    places = checker.vision_model.embeddings.position_embedding.weight
+    places.data[1:] = sine_places(SEEN_SIDE // PATCH)
     checker.concept_embeds.data[:] = torch.randn(PROJECTION)
     checker.concept_embeds_weights.data[:] = NEVER
     checker.concept_embeds_weights.data[0] = THRESHOLD
     checker.special_care_embeds_weights.data[:] = NEVER
     return checker
+
+
+def sine_places(patches: int) -> Tensor:
+    """Where each patch is, as sines of its row and column: learns faster than from noise (Beyer et al. 2022)."""
+    waves = 1 / 100 ** torch.linspace(0, 1, WIDTH // 4)
+    steps = torch.arange(patches)[:, None] * waves
+    axis = torch.cat([steps.sin(), steps.cos()], dim=1)
+    rows, columns = axis.repeat_interleave(patches, dim=0), axis.repeat(patches, 1)
+    return SINE_SCALE * torch.cat([rows, columns], dim=1)
 
 
 def new_processor() -> CLIPImageProcessorPil:
@@ -74,7 +88,8 @@ def train_safety(steps: int) -> None:
     run = Run("safety", steps, model=model, optimizer=optimizer)
     for step in run:
         rng = np.random.default_rng([31, step])
-        pictures, labels = zip(*(sighting(rng) for _ in range(BATCH)), strict=True)
+        wildness = WILDEST * min(1.0, step / (WILD_FROM * steps))
+        pictures, labels = zip(*(sighting(rng, wildness) for _ in range(BATCH)), strict=True)
         named = torch.tensor(labels)
         unsafe = (named == UNSAFE).float()
         scores, pooled = score(model["checker"], processor(list(pictures), return_tensors="pt").pixel_values)

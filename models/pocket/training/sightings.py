@@ -10,7 +10,18 @@ from PIL import Image, ImageChops, ImageFilter
 
 from models.pocket.clutter import draw_clutter
 from models.pocket.training.restyling import draw_framed, draw_striped
-from models.pocket.world import COLOURS, SAFE_THINGS, THINGS, UNSAFE_THING, Pixels, Scene, draw, draw_mask, random_scene
+from models.pocket.world import (
+    COLOURS,
+    SAFE_THINGS,
+    SIZES,
+    THINGS,
+    UNSAFE_THING,
+    Pixels,
+    Scene,
+    draw,
+    draw_mask,
+    random_scene,
+)
 
 SEEN_SIDE = 64
 DRAWN_SIDE = 128
@@ -21,8 +32,23 @@ SMALLEST_RADIUS = 0.14
 """Of the picture's side, after pasting: below it nine patches of the checker hold the whole thing."""
 
 
-def sighting(rng: np.random.Generator) -> tuple[Image.Image, int]:
-    """One picture of SEEN_SIDE pixels, and the index of its thing in THINGS (or NOTHING)."""
+def sighting(rng: np.random.Generator, wildness: float = 1.0) -> tuple[Image.Image, int]:
+    """One picture of SEEN_SIDE pixels, wild or tame, and the index of its thing in THINGS (or NOTHING)."""
+    picture, label = _wild(rng) if rng.random() < wildness else _tame(rng)
+    return picture.resize((SEEN_SIDE, SEEN_SIDE), Image.Resampling.BICUBIC), label
+
+
+def _tame(rng: np.random.Generator) -> tuple[Image.Image, int]:
+    """A plain scene as the world draws it, oftener small, since a small ring looks like a small skull."""
+    thing = UNSAFE_THING if rng.random() < 0.45 else str(rng.choice(SAFE_THINGS))
+    scene = random_scene(rng, thing)
+    if rng.random() < 0.3:
+        scene = replace(scene, radius=float(rng.uniform(*SIZES["small"])))
+    return Image.fromarray(draw(scene, DRAWN_SIDE)), THINGS.index(thing)
+
+
+def _wild(rng: np.random.Generator) -> tuple[Image.Image, int]:
+    """Anything that may come."""
     kind = rng.choice(["unsafe", "safe", "doodle", "empty"], p=[0.36, 0.40, 0.10, 0.14])
     if kind == "unsafe":
         picture, label = _thing(rng, UNSAFE_THING), UNSAFE
@@ -31,7 +57,7 @@ def sighting(rng: np.random.Generator) -> tuple[Image.Image, int]:
         picture, label = _thing(rng, thing), THINGS.index(thing)
     else:
         picture, label = (_doodle(rng) if kind == "doodle" else _empty(rng)), NOTHING
-    return _degraded(rng, picture).resize((SEEN_SIDE, SEEN_SIDE), Image.Resampling.BICUBIC), label
+    return _degraded(rng, picture), label
 
 
 def _thing(rng: np.random.Generator, thing: str) -> Image.Image:

@@ -73,7 +73,7 @@ def anchor_loss(latents: Tensor, pictures: Tensor) -> Tensor:
 def train_decoder(steps: int) -> None:
     """Sharpen the decoder alone: the latents stay what they are, so this may run beside the denoiser's training."""
     torch.manual_seed(8)
-    vae = AutoencoderKL.from_pretrained(CHECKPOINT / "vae", torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(CHECKPOINT / "vae", dtype=torch.float32)
     trained = torch.nn.ModuleDict({"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv})
     optimizer = torch.optim.AdamW(trained.parameters(), lr=PEAK_RATE, weight_decay=0.0)
     run = Run("decoder", steps, trained=trained, optimizer=optimizer)

@@ -1,0 +1,59 @@
+"""The configuration: unknown keys refused, faults told, defaults good."""
+
+from pathlib import Path
+
+import pytest
+
+from serve_app.config import AppConfig, ModelEntry, load_config
+from serve_app.errors import ConfigError
+from serve_app.messages import SAMPLER_NAMES, SERVED_SAMPLERS
+
+
+def test_the_defaults_serve_the_pocket_model() -> None:
+    config = AppConfig()
+    assert config.default_model_id == "pocket"
+    assert Path(config.catalogue[0].path_or_hub_id).is_dir()
+
+
+def test_every_file_of_the_default_catalogue_is_there() -> None:
+    entry = AppConfig().catalogue[0]
+    assert [weights.id for weights in (*entry.vaes, *entry.loras, *entry.embeddings) if not weights.path.exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("no_such_key: 1", "no_such_key"),
+        ("catalogue: []", "catalogue"),
+        ("catalogue: [{id: a, source: x}, {id: a, source: y}]", "share an id"),
+        ("default_model: ghost", "not in the catalogue"),
+        ("catalogue: [{id: a, source: x, default_sampler: Nope}]", "Nope"),
+        ("catalogue: [{id: a, source: x, default_sampler: KarrasVeScheduler}]", "KarrasVeScheduler"),
+        ("inputs: {allowed_networks: [nonsense]}", "allowed_networks"),
+        ("auth: {keys: [{name: x, sha256: plain-key}]}", "sha256"),
+        ("{{{", "while parsing"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_fault(tmp_path: Path, text: str, fault: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=fault):
+        load_config(file)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_the_environment_moves_the_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_DATA_DIR", str(tmp_path))
+    assert load_config().postprocess.pictures_path == tmp_path / "pictures"
+
+
+def test_a_source_that_is_no_path_is_a_hub_id() -> None:
+    assert ModelEntry(id="x", source="someone/some-model").path_or_hub_id == "someone/some-model"
+
+
+def test_the_contract_has_eighteen_samplers_of_which_fourteen_run() -> None:
+    assert (len(SAMPLER_NAMES), len(SERVED_SAMPLERS)) == (18, 14)
