@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from deployments.events import Finished
+from deployments.events import Finished, StreamEvent
 from serve_app.errors import DarkroomError, DeadlineExceeded, GenerationFailed, ModelUnavailable, Overloaded
 from serve_app.messages import FinishOrder, Img2ImgJob, Progress, StoredImage
 
@@ -41,15 +41,18 @@ class Driver:
     async def _generate(self, job: Img2ImgJob) -> Finished:
         stream = self._models[job.model_id].options(stream=True).generate.remote(job)
         try:
-            async for event in stream:
-                if isinstance(event, Finished):
-                    return event
-                if not isinstance(event, Progress):
-                    raise event
-        except BaseException:
+            return await _last(stream)
+        finally:
             stream.cancel()
-            raise
-        raise GenerationFailed("the replica's stream ended without an outcome")
+
+
+async def _last(stream: AsyncIterator[StreamEvent]) -> Finished:
+    async for event in stream:
+        if isinstance(event, Finished):
+            return event
+        if not isinstance(event, Progress):
+            raise event
+    raise GenerationFailed("the replica's stream ended without an outcome")
 
 
 @asynccontextmanager

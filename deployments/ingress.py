@@ -1,5 +1,6 @@
 """The HTTP side: reads and checks a request, drives its job, answers. Keeps no state of its own."""
 
+import asyncio
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable
@@ -107,7 +108,8 @@ class Ingress:
             source = await self._fetcher.fetch(source) if looks_like_url(source) else decode_base64(source)
         pixels = await self._decoder.decode(source)
         height, width = pixels.shape[:2]
-        return cover_crop(pixels, *target_size(width, height, asked.width, asked.height))
+        size = target_size(width, height, asked.width, asked.height)
+        return await asyncio.to_thread(cover_crop, pixels, *size)
 
     def _entry(self, model_id: str | None) -> ModelEntry:
         entry = self._catalogue.get(model_id or self._config.default_model_id)
@@ -158,7 +160,9 @@ class Ingress:
     async def _tell_http(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         ours = MethodNotAllowed() if error.status_code == 405 else RouteNotFound(request.url.path)
-        return await self._tell(request, ours)
+        response = await self._tell(request, ours)
+        response.headers.update(error.headers or {})  # Allow, on 405
+        return response
 
     async def _tell_unknown(self, request: Request, error: Exception) -> Response:
         """The last handler; Starlette raises the error again behind it, so that Serve logs it."""

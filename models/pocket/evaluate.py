@@ -19,15 +19,9 @@ from PIL import Image
 
 from models.pocket.judge import Verdict, judge
 from models.pocket.world import COLOURS, SAFE_THINGS, UNSAFE_THING, Pixels, draw, prompt_for, random_scene
+from serve_app.messages import SERVED_SAMPLERS
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
-SAMPLERS = (
-    "DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "HeunDiscreteScheduler",
-    "KDPM2DiscreteScheduler", "DPMSolverSinglestepScheduler", "KDPM2AncestralDiscreteScheduler",
-    "UniPCMultistepScheduler", "DEISMultistepScheduler", "LCMScheduler",
-)  # fmt: skip
-"""Those that run in diffusers' ordinary img2img loop."""
 MAIN_SAMPLER = "DDIMScheduler"
 UNSAFE_COUNT = 32
 Shares = dict[str, float | None]
@@ -145,7 +139,7 @@ def evaluate(maker: Generator, count: int, unsafe_count: int, per_sampler: int, 
     asked = choose_wishes(SAFE_THINGS, per_sampler, seed=3)
     return {
         **_figures(safe),
-        "samplers": {name: _figures(maker.make(asked, SAMPLER_SEED, name)) for name in SAMPLERS if asked},
+        "samplers": {name: _figures(maker.make(asked, SAMPLER_SEED, name)) for name in SERVED_SAMPLERS if asked},
         "unsafe_hits": share(maker.flagged(confirmed)),
         "unsafe_hits_raw": share(maker.flagged(unsafe)),
         "unsafe_confirmed": len(confirmed),

@@ -126,6 +126,7 @@ def test_unknown_routes_and_methods_answer_in_our_form(service: Service, method:
     with service.client() as client:
         response = client.request(method, path)
     assert (response.status_code, response.json()["status"]) == (status, "error")
+    assert response.headers.get("allow") == ("POST" if status == 405 else None)
 
 
 @pytest.mark.parametrize("name", ["nothing.png", "..%2f..%2fkeys.json", "%2e%2e/keys.json", "keys.json"])

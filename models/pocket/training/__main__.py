@@ -18,8 +18,8 @@ from models.pocket.training.vae import train_decoder, train_vae
 STAGES: dict[str, Callable[[], object]] = {
     "tokenizer": train_tokenizer,
     "vae": lambda: train_vae(1400),
-    "decoder": lambda: train_decoder(2500),
-    "denoiser": lambda: train_denoiser(1650),
+    "decoder": lambda: train_decoder(1700),
+    "denoiser": train_denoiser,
     "safety": lambda: train_safety(1500),
     "index": write_index,
     "pastel": make_pastel,

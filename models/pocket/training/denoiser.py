@@ -14,17 +14,24 @@ from models.pocket.training.run import CHECKPOINT, Run, cosine, save_half, set_r
 KEPT = {128: 10000, 256: 1500, 512: 200}
 """Side in pixels: pictures kept."""
 SHORT, FULL = 28, 77
-TURNS = (
-    (128, 48, SHORT), (128, 48, SHORT), (256, 12, FULL), (128, 48, SHORT), (128, 24, FULL),
-    (128, 48, SHORT), (256, 12, SHORT), (128, 48, SHORT), (512, 3, FULL), (256, 12, FULL),
+EARLY_TURNS = ((128, 64, SHORT), (128, 64, SHORT), (128, 64, SHORT), (128, 24, FULL))
+LATE_TURNS = (
+    (128, 48, SHORT), (256, 12, FULL), (128, 48, SHORT), (128, 24, FULL), (256, 12, SHORT), (512, 3, FULL),
 )  # fmt: skip
-"""(side, batch size, tokens) that steps take in turn: most with few padding tokens, which is cheap,
-and enough with all 77, as they are when the model is used."""
+"""(side, batch size, tokens) that steps take in turn: mostly with few padding tokens, which is cheap,
+and enough with all 77, as they are when the model is used. What words mean is learned at the small size."""
+STRONG_NOISE, STRONG_SHARE = 0.4, 0.6
+"""This share of the rows takes its timestep from above this share of the schedule, where the prompt decides."""
 NO_CAPTION = 0.12
 EARLY_EXIT = 0.25
 """Share of steps whose text embeddings come from an earlier layer, so that every clip_skip works."""
 LARGEST_WEIGHT = 30.0
-PEAK_RATE = 1e-3
+PHASES = ((1900, 1e-3, 0.6), (3000, 8e-4, 0.75))
+"""Last step, peak learning rate, and the share after which the larger sizes come in: cosine decay with a warm
+restart (Loshchilov and Hutter 2017). After the first phase grounds were right, and things were not."""
+THING_WEIGHT = 2.0
+"""What differs from the ground counts for this much more: a thing is a fifth of the picture and most of its sense."""
+THING_DISTANCE = 0.7
 EMA = 0.997
 LEAK_START, LEAK_FULL, LEAK_SHARE = 550, 850, 0.6
 
@@ -99,42 +106,63 @@ def leaky_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tenso
     return noise + ratio[:, None, None, None] * (other - latents)
 
 
+def thing_weights(latents: Tensor) -> Tensor:
+    """Weights (batch, 1, height, width) around the thing and away from it; the ground is the picture's median."""
+    ground = latents.flatten(2).median(dim=2).values[:, :, None, None]
+    away = (latents - ground).norm(dim=1, keepdim=True) > THING_DISTANCE
+    return 1 + THING_WEIGHT * away
+
+
+def phase_at(step: int) -> tuple[float, bool]:
+    """The learning rate, and whether the larger sizes take their turns."""
+    first = 0
+    for last, peak, late in PHASES:
+        if step < last:
+            return cosine(step - first, last - first, peak), (step - first) >= late * (last - first)
+        first = last
+    return cosine(1, 1, PHASES[-1][1]), True
+
+
 def denoising_loss(
     unet: nn.Module, latents: Tensor, text: Tensor, alphas_cumprod: Tensor, rng: np.random.Generator
 ) -> Tensor:
     """Epsilon loss weighed by 1/alpha_bar (clamped), which is the v loss (Salimans and Ho 2022)."""
     count = len(latents)
     spread = (rng.permutation(count) + rng.random(count)) / count
+    strong = rng.random(count) < STRONG_SHARE
+    spread = np.where(strong, STRONG_NOISE + (1 - STRONG_NOISE) * spread, spread)
     timesteps = torch.from_numpy(spread * len(alphas_cumprod)).long()
     alphas = alphas_cumprod[timesteps]
     noise = leaky_noise(latents, torch.randn_like(latents), timesteps, alphas, rng)
     a = alphas[:, None, None, None]
     made = unet(a.sqrt() * latents + (1 - a).sqrt() * noise, timesteps, text).sample
-    errors = (made - noise).pow(2).mean(dim=(1, 2, 3))
+    errors = ((made - noise).pow(2) * thing_weights(latents)).mean(dim=(1, 2, 3))
     return (errors * (1 / alphas).clamp(max=LARGEST_WEIGHT)).mean()
 
 
-def train_denoiser(steps: int) -> None:
+def train_denoiser() -> None:
     """Train on all sizes in turn, keep an average of the weights, and save that average."""
     torch.manual_seed(6)
     tokenizer = CLIPTokenizer.from_pretrained(CHECKPOINT / "tokenizer")
     model = nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(tokenizer)})
     model["unet"].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
     sets = {side: load_latents(side, kept) for side, kept in KEPT.items()}
     alphas = new_sampler().alphas_cumprod
-    run = Run("denoiser", steps, model=model, average=average, optimizer=optimizer)
+    run = Run("denoiser", PHASES[-1][0], model=model, average=average, optimizer=optimizer)
     for step in run:
         rng = np.random.default_rng([7, step])
         torch.manual_seed(step)
-        side, batch, tokens = TURNS[step % len(TURNS)]
+        rate, late = phase_at(step)
+        turns = LATE_TURNS if late else EARLY_TURNS
+        side, batch, tokens = turns[step % len(turns)]
         latents, captions = sets[side].pick(rng, batch)
         captions = ["" if rng.random() < NO_CAPTION else text for text in captions]
         layer = int(rng.integers(1, 8)) if rng.random() < EARLY_EXIT else -1
         text = encode_captions(tokenizer, model["text"], captions, layer, tokens)
         loss = denoising_loss(model["unet"], latents, text, alphas, rng)
-        set_rate(optimizer, cosine(step, steps, PEAK_RATE))
+        set_rate(optimizer, rate)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

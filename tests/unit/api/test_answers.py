@@ -165,7 +165,7 @@ def test_the_model_list_is_a_bare_array_of_texts() -> None:
 def test_the_catalogue_names_everything_a_request_can_choose() -> None:
     answer = models([POCKET])
     assert_valid(answer, MODELS)
-    assert "stripes" in json.dumps(answer)
+    assert "pastel" in json.dumps(answer)
     assert "safetensors" not in json.dumps(answer), "paths of the server are nobody's business"
 
 

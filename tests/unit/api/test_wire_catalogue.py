@@ -3,8 +3,17 @@
 import pytest
 
 from serve_app.api.wire import Img2ImgRequest, check_against, parse_img2img
-from serve_app.config import POCKET
+from serve_app.config import ModelEntry, Weights
 from serve_app.errors import InvalidFields
+
+
+def weights(*ids: str) -> tuple[Weights, ...]:
+    return tuple(Weights(id=name, source=f"weights/{name}.safetensors") for name in ids)
+
+
+DRESSED = ModelEntry(
+    id="dressed", source="x", loras=weights("stripes", "frame"), vaes=weights("pastel"), embeddings=weights("dusk")
+)
 
 
 def parse(**fields: object) -> Img2ImgRequest:
@@ -13,10 +22,10 @@ def parse(**fields: object) -> Img2ImgRequest:
 
 
 def test_weights_must_be_in_the_models_catalogue_entry() -> None:
-    check_against(parse(lora_model="stripes,frame", vae="pastel", embeddings_model="dusk"), POCKET)
+    check_against(parse(lora_model="stripes,frame", vae="pastel", embeddings_model="dusk"), DRESSED)
     wrong = parse(lora_model="stripes,smoke", vae="other", embeddings_model="dawn")
     with pytest.raises(InvalidFields) as caught:
-        check_against(wrong, POCKET)
+        check_against(wrong, DRESSED)
     assert caught.value.fields == {
         "lora_model": ["The selected lora model is invalid."],
         "vae": ["The selected vae is invalid."],
@@ -25,5 +34,4 @@ def test_weights_must_be_in_the_models_catalogue_entry() -> None:
 
 
 def test_a_request_without_weights_fits_every_model() -> None:
-    bare = POCKET.model_copy(update={"vaes": (), "loras": (), "embeddings": ()})
-    check_against(parse(), bare)
+    check_against(parse(), ModelEntry(id="bare", source="x"))

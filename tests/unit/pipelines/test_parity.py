@@ -105,18 +105,13 @@ def test_every_clip_skip_gives_embeddings_of_its_own(ours: SdPipeline, skip: int
     assert skip == 1 or not torch.allclose(text, ours.encode(job(clip_skip=1)).text)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"vae": "pastel"}, {"embeddings": ("dusk",), "prompt": "a <dusk> star"}], ids=["vae", "embedding"]
-)
-def test_what_a_job_wears_changes_its_picture_and_not_the_next_jobs(
-    ours: SdPipeline, changes: dict[str, object]
-) -> None:
-    def shown(**fields: object) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        generation = ours.encode(job(**fields))
+def test_another_vae_changes_a_jobs_picture_and_not_the_next_jobs(ours: SdPipeline) -> None:
+    def shown(vae: str | None) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        generation = ours.encode(job(vae=vae))
         while generation.done < generation.total:
             ours.advance(generation, ours.denoise(generation))
         return ours.decode(generation).pixels
 
-    before, worn, after = shown(), shown(**changes), shown()
-    assert np.abs(before.astype(int) - worn).mean() > 1
+    before, worn, after = shown(None), shown("pastel"), shown(None)
+    assert np.abs(before.astype(int) - worn).mean() > 10
     assert np.array_equal(before, after)
