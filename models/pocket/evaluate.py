@@ -62,7 +62,7 @@ def choose_wishes(things: Sequence[str], count: int, seed: int) -> list[Wish]:
     """Combinations of thing, colour and ground drawn without replacement; all of them before any comes again."""
     every = [Wish(t, c, g) for t in things for c in COLOURS for g in COLOURS if c != g]
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(len(every)) for _ in range(-(-count // len(every)))])
+    order = np.concatenate([rng.permutation(len(every)) for _ in range(1 + count // len(every))])
     return [every[i] for i in order[:count]]
 
 

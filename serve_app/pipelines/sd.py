@@ -125,11 +125,15 @@ class SdPipeline:
             sampler.set_begin_index(start)
         return sampler, sampler.timesteps[start:]
 
+    def encode_text(self, texts: list[str], clip_skip: int) -> Tensor:
+        """Embeddings (len(texts), 77, width) of prompts; words of loaded textual inversions count."""
+        known = [self._parts.maybe_convert_prompt(text, self._parts.tokenizer) for text in texts]
+        embeds = encode_text(self._parts.tokenizer, self._parts.text_encoder, known, clip_skip)
+        return embeds.to(self._parts.unet.dtype)
+
     def _text(self, job: Img2ImgJob) -> Tensor:
         texts = [job.prompt] if job.guidance_scale <= 1 else [job.negative_prompt, job.prompt]
-        texts = [self._parts.maybe_convert_prompt(text, self._parts.tokenizer) for text in texts]
-        embeds = encode_text(self._parts.tokenizer, self._parts.text_encoder, texts, job.clip_skip)
-        return embeds.to(self._parts.unet.dtype).repeat_interleave(job.samples, dim=0)
+        return self.encode_text(texts, job.clip_skip).repeat_interleave(job.samples, dim=0)
 
     def _generator(self, job: Img2ImgJob, index: int) -> torch.Generator:
         return torch.Generator("cpu").manual_seed((job.seed + index) % 2**32)

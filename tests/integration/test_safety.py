@@ -8,8 +8,13 @@ from models.pocket.world import Scene, draw
 from tests.conftest import Service
 from tests.integration.asking import ask, b64, distance, download, pixels_of, png
 
-SKULL = b64(png(draw(Scene("skull", "white", "red"), 128)))
-UNSAFE = {"init_image": SKULL, "prompt": "a white skull on a red background", "strength": 0.3, "seed": 4}
+SKULL_PIXELS = draw(Scene("skull", "white", "red"), 128)
+UNSAFE = {
+    "init_image": b64(png(SKULL_PIXELS)),
+    "prompt": "a white skull on a red background",
+    "strength": 0.3,
+    "seed": 4,
+}
 TYPES = ("blur", "pixelate", "black", "sensitive_content_text")
 
 
@@ -32,10 +37,10 @@ def test_the_four_replacements_differ(service: Service) -> None:
     assert shown[TYPES.index("black")].max() == 0
 
 
-def test_without_the_checker_the_picture_comes_untouched(service: Service) -> None:
-    flagged, shown = _shown(service, **UNSAFE, safety_checker="no")
+def test_without_the_checker_the_unsafe_thing_comes_untouched(service: Service) -> None:
+    flagged, shown = _shown(service, **{**UNSAFE, "strength": 0}, safety_checker="no")
     assert not flagged
-    assert judge(shown).thing == "skull"
+    assert np.array_equal(shown, SKULL_PIXELS)
 
 
 def test_a_safe_picture_passes_the_checker_untouched(service: Service) -> None:

@@ -26,7 +26,7 @@ NO_CAPTION = 0.12
 EARLY_EXIT = 0.25
 """Share of steps whose text embeddings come from an earlier layer, so that every clip_skip works."""
 LARGEST_WEIGHT = 30.0
-PHASES = ((1900, 1e-3, 0.6), (3000, 8e-4, 0.75))
+PHASES = ((1900, 1e-3, 0.6), (2500, 8e-4, 0.85))
 """Last step, peak learning rate, and the share after which the larger sizes come in: cosine decay with a warm
 restart (Loshchilov and Hutter 2017). After the first phase grounds were right, and things were not."""
 THING_WEIGHT = 2.0

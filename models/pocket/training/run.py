@@ -86,5 +86,7 @@ def save_half(model: ModelMixin | PreTrainedModel, folder: Path) -> None:
     model.float()
     file = folder / "config.json"
     settings = json.loads(file.read_text())
+    settings.pop("_name_or_path", None)  # where it lay while it was trained is nobody's business
     if "dtype" in settings:
-        file.write_text(json.dumps({**settings, "dtype": "float32"}, indent=2) + "\n")
+        settings["dtype"] = "float32"
+    file.write_text(json.dumps(settings, indent=2) + "\n")
