@@ -70,10 +70,10 @@ def cosine(step: int, steps: int, peak: float, warmup: int = 50) -> float:
     return float(peak * (0.05 + 0.95 * 0.5 * (1 + torch.cos(torch.tensor(share * torch.pi)).item())))
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def set_rate(optimizer: torch.optim.Optimizer, *rates: float) -> None:
+    """Set the learning rate of every parameter group: one for all, or one each."""
+    for place, group in enumerate(optimizer.param_groups):
+        group["lr"] = rates[min(place, len(rates) - 1)]
 
 
 def save_half(model: ModelMixin | PreTrainedModel, folder: Path) -> None:
