@@ -88,13 +88,7 @@ class Ingress:
         made = answers.Made(
             id=job.id,
             file_prefix=prefix,
-            model_id=job.model_id,
-            prompt=job.prompt,
-            negative_prompt=job.negative_prompt,
-            sampler=finished.sampler,
-            seed=job.seed,
-            width=job.width,
-            height=job.height,
+            used=_used(job, finished),
             seconds=finished.seconds,
             outputs=tuple(outputs if asked.base64 else answers.image_links(self._base_url(request), outputs)),
             flagged=any(image.flagged for image in images),
@@ -194,14 +188,11 @@ def build_job(asked: Img2ImgRequest, entry: ModelEntry, picture: Pixels) -> Img2
 
 
 def _order(asked: Img2ImgRequest, job: Img2ImgJob, prefix: str, finished: Finished) -> FinishOrder:
-    parameters = answers.parameters_text(
-        asked,
-        model_id=job.model_id,
-        prompt=job.prompt,
-        negative_prompt=job.negative_prompt,
-        sampler=finished.sampler,
-        seed=job.seed,
-        width=job.width,
-        height=job.height,
-    )
+    parameters = answers.parameters_text(asked, _used(job, finished))
     return FinishOrder(job.id, prefix, asked.safety_checker, asked.safety_checker_type, asked.base64, parameters)
+
+
+def _used(job: Img2ImgJob, finished: Finished) -> answers.Used:
+    return answers.Used(
+        job.model_id, job.prompt, job.negative_prompt, finished.sampler, job.seed, job.width, job.height
+    )

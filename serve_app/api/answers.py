@@ -19,20 +19,27 @@ MODEL_TYPES = {"sd": "stable_diffusion"}
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A finished job, as its answer tells it."""
+class Used:
+    """What really made a picture, which is not always what was asked for in so many words."""
 
-    id: int
-    file_prefix: str
     model_id: str
     prompt: str
-    """As really used, after enhancement; so is the negative one."""
+    """After enhancement; so is the negative one."""
     negative_prompt: str
     sampler: str
     """The class name that really ran."""
     seed: int
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A finished job, as its answer tells it."""
+
+    id: int
+    file_prefix: str
+    used: Used
     seconds: float
     outputs: tuple[str, ...]
     """Links, or base64 texts."""
@@ -58,16 +65,17 @@ def success(request: Img2ImgRequest, made: Made) -> Answer:
 
 def meta(request: Img2ImgRequest, made: Made) -> Answer:
     """What was asked and what was really used."""
+    used = made.used
     return {
-        "prompt": made.prompt,
-        "model_id": made.model_id,
-        "scheduler": made.sampler,
+        "prompt": used.prompt,
+        "model_id": used.model_id,
+        "scheduler": used.sampler,
         "safetychecker": _yes_no(request.safety_checker),
         "safety_checker": _yes_no(request.safety_checker),
         "safety_checker_type": request.safety_checker_type.value,
-        "negative_prompt": made.negative_prompt,
-        "W": made.width,
-        "H": made.height,
+        "negative_prompt": used.negative_prompt,
+        "W": used.width,
+        "H": used.height,
         "guidance_scale": request.guidance_scale,
         "init_image": _shown_init_image(request.init_image),
         "steps": request.num_inference_steps,
@@ -76,7 +84,7 @@ def meta(request: Img2ImgRequest, made: Made) -> Answer:
         "multi_lingual": _yes_no(request.multi_lingual),
         "full_url": _yes_no(request.full_url),
         "upscale": _yes_no(request.upscale),
-        "seed": made.seed,
+        "seed": used.seed,
         "tomesd": _yes_no(request.tomesd),
         "use_karras_sigmas": _yes_no(request.use_karras_sigmas),
         "algorithm_type": request.algorithm_type,
@@ -153,31 +161,21 @@ def schedulers_list() -> Answer:
     return {"schedulers": list(SERVED_SAMPLERS)}
 
 
-def parameters_text(
-    request: Img2ImgRequest,
-    *,
-    model_id: str,
-    prompt: str,
-    negative_prompt: str,
-    sampler: str,
-    seed: int,
-    width: int,
-    height: int,
-) -> str:
+def parameters_text(request: Img2ImgRequest, used: Used) -> str:
     """The generation parameters as the AUTOMATIC1111 web UI writes them into a PNG."""
     facts = {
         "Steps": str(request.num_inference_steps),
-        "Sampler": sampler,
+        "Sampler": used.sampler,
         "CFG scale": f"{request.guidance_scale:g}",
-        "Seed": str(seed),
-        "Size": f"{width}x{height}",
-        "Model": model_id,
+        "Seed": str(used.seed),
+        "Size": f"{used.width}x{used.height}",
+        "Model": used.model_id,
         "Denoising strength": f"{request.strength:g}",
     }
     if request.clip_skip > 1:
         facts["Clip skip"] = str(request.clip_skip)
-    lines = [prompt, f"Negative prompt: {negative_prompt}" if negative_prompt else "", _listed(facts)]
-    return "\n".join(line for line in lines if line)
+    negative = f"Negative prompt: {used.negative_prompt}" if used.negative_prompt else ""
+    return "\n".join(line for line in (used.prompt, negative, _listed(facts)) if line)
 
 
 def _listed(facts: dict[str, str]) -> str:

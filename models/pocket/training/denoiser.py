@@ -118,13 +118,10 @@ def thing_weights(latents: Tensor) -> Tensor:
 
 
 def phase_at(step: int) -> tuple[float, bool]:
-    """The learning rate, and whether the larger sizes take their turns."""
-    first = 0
-    for last, peak, late in PHASES:
-        if step < last:
-            return cosine(step - first, last - first, peak), (step - first) >= late * (last - first)
-        first = last
-    return cosine(1, 1, PHASES[-1][1]), True
+    """The learning rate, and whether the larger sizes take their turns. The step lies before the last phase's end."""
+    first = max((last for last, _, _ in PHASES if last <= step), default=0)
+    last, peak, late = next(phase for phase in PHASES if step < phase[0])
+    return cosine(step - first, last - first, peak), (step - first) >= late * (last - first)
 
 
 def denoising_loss(

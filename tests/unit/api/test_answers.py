@@ -1,6 +1,7 @@
 """Answers: the contract's keys and types, as strict clients decode them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -8,6 +9,7 @@ from jsonschema import Draft202012Validator
 from serve_app.api.answer_schemas import META, MODEL_LIST, MODELS, SCHEDULERS, SUCCESS
 from serve_app.api.answers import (
     Made,
+    Used,
     image_links,
     meta,
     model_list,
@@ -21,9 +23,7 @@ from serve_app.api.wire import Img2ImgRequest, parse_img2img
 from serve_app.config import POCKET, ModelEntry
 from serve_app.messages import SERVED_SAMPLERS
 
-MADE = Made(
-    id=13443927,
-    file_prefix="6ef3f81f-0000-4000-8000-000000000000",
+USED = Used(
     model_id="pocket",
     prompt="a red star, sharp focus",
     negative_prompt="blurry",
@@ -31,6 +31,11 @@ MADE = Made(
     seed=42,
     width=512,
     height=384,
+)
+MADE = Made(
+    id=13443927,
+    file_prefix="6ef3f81f-0000-4000-8000-000000000000",
+    used=USED,
     seconds=1.83456,
     outputs=("https://host/files/a-0.png",),
     flagged=False,
@@ -107,8 +112,8 @@ def test_scales_in_meta_are_floats_even_where_the_client_sent_integers(name: str
 
 def test_meta_tells_what_was_really_used() -> None:
     told = meta(request(prompt="asked", negative_prompt="asked too", width=520, seed=-1), MADE)
-    assert told["prompt"] == MADE.prompt
-    assert told["negative_prompt"] == MADE.negative_prompt
+    assert told["prompt"] == USED.prompt
+    assert told["negative_prompt"] == USED.negative_prompt
     assert (told["W"], told["H"], told["seed"], told["scheduler"]) == (512, 384, 42, "DDIMScheduler")
 
 
@@ -174,22 +179,9 @@ def test_the_schedulers_list_has_the_eighteen_names() -> None:
     assert_valid(schedulers_list(), SCHEDULERS)
 
 
-def text(asked: Img2ImgRequest, negative_prompt: str) -> str:
-    return parameters_text(
-        asked,
-        model_id="pocket",
-        prompt="a red star",
-        negative_prompt=negative_prompt,
-        sampler="DDIMScheduler",
-        seed=42,
-        width=512,
-        height=384,
-    )
-
-
 def test_the_parameters_text_is_what_web_uis_read() -> None:
     facts = "Steps: 20, Sampler: DDIMScheduler, CFG scale: 7, Seed: 42, Size: 512x384, Model: pocket"
-    assert text(request(strength=0.6), "blurry") == (
-        f"a red star\nNegative prompt: blurry\n{facts}, Denoising strength: 0.6"
-    )
-    assert text(request(strength=0.6, clip_skip=2), "") == f"a red star\n{facts}, Denoising strength: 0.6, Clip skip: 2"
+    told = parameters_text(request(strength=0.6), USED)
+    assert told == f"{USED.prompt}\nNegative prompt: blurry\n{facts}, Denoising strength: 0.6"
+    told = parameters_text(request(strength=0.6, clip_skip=2), replace(USED, negative_prompt=""))
+    assert told == f"{USED.prompt}\n{facts}, Denoising strength: 0.6, Clip skip: 2"
