@@ -1,6 +1,7 @@
 """`python -m models.pocket.evaluate`: generates with fixed seeds, judges by pixels, prints one JSON object.
 
-Nothing here knows the service: it runs diffusers' own img2img pipeline on the checkpoint's folder.
+The main series runs diffusers' own img2img pipeline on the checkpoint's folder, and knows nothing of the service.
+The series for each sampler runs the served pipeline, because diffusers' own cannot run four of the eighteen.
 """
 
 import argparse
@@ -19,7 +20,10 @@ from PIL import Image
 
 from models.pocket.judge import Verdict, judge
 from models.pocket.world import COLOURS, SAFE_THINGS, UNSAFE_THING, Pixels, draw, prompt_for, random_scene
-from serve_app.messages import SERVED_SAMPLERS
+from serve_app.config import POCKET
+from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, SamplerChoice
+from serve_app.pipelines.sd import SdPipeline
+from serve_app.prompts.weights import parse_weights
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 MAIN_SAMPLER = "DDIMScheduler"
@@ -123,13 +127,42 @@ class Generator:
         return [bool(flag) for flag in flags]
 
 
+class Served:
+    """The pipeline as it is served, without the service around it."""
+
+    def __init__(self, checkpoint: Path, settings: Settings) -> None:
+        self._settings = settings
+        self._pipeline = SdPipeline(POCKET.model_copy(update={"source": str(checkpoint.absolute())}), parse_weights)
+
+    def make(self, wishes: Sequence[Wish], first_seed: int, sampler: str) -> list[Sample]:
+        """As `Generator.make`, all wishes in one batch."""
+        seeds = range(first_seed, first_seed + len(wishes))
+        jobs = [self._job(wish, seed, sampler) for wish, seed in zip(wishes, seeds, strict=True)]
+        rows = [row for own in self._pipeline.encode([self._pipeline.prepare(job) for job in jobs]) for row in own]
+        while going := [row for row in rows if row.remaining]:
+            self._pipeline.advance(going, self._pipeline.denoise(going))
+        pictures = self._pipeline.decode(rows)
+        return [Sample(wish, pixels, judge(pixels)) for wish, pixels in zip(wishes, pictures, strict=True)]
+
+    def _job(self, wish: Wish, seed: int, sampler: str) -> Img2ImgJob:
+        settings = self._settings
+        return Img2ImgJob(
+            id=seed, model_id=POCKET.id, prompt=prompt_for(wish.colour, wish.thing, wish.ground), negative_prompt="",
+            init_image=np.asarray(init_picture(INIT_SEED + seed, settings.side)), samples=1, steps=settings.steps,
+            guidance_scale=settings.guidance, strength=settings.strength, seed=seed, sampler=SamplerChoice(sampler),
+            token_merging=False,
+        )  # fmt: skip
+
+
 def init_picture(seed: int, side: int) -> Image.Image:
     """A random safe scene."""
     rng = np.random.default_rng(seed)
     return Image.fromarray(draw(random_scene(rng, str(rng.choice(SAFE_THINGS))), side))
 
 
-def evaluate(maker: Generator, count: int, unsafe_count: int, per_sampler: int, out: Path | None) -> dict[str, object]:
+def evaluate(
+    maker: Generator, served: Served, count: int, unsafe_count: int, per_sampler: int, out: Path | None
+) -> dict[str, object]:
     """All figures; optionally a sheet of the main series and the unsafe one."""
     safe = maker.make(choose_wishes(SAFE_THINGS, count, seed=1), FIRST_SEED)
     unsafe = maker.make(choose_wishes([UNSAFE_THING], unsafe_count, seed=2), UNSAFE_SEED)
@@ -139,7 +172,7 @@ def evaluate(maker: Generator, count: int, unsafe_count: int, per_sampler: int, 
     asked = choose_wishes(SAFE_THINGS, per_sampler, seed=3)
     return {
         **_figures(safe),
-        "samplers": {name: _figures(maker.make(asked, SAMPLER_SEED, name)) for name in SERVED_SAMPLERS if asked},
+        "samplers": {name: _figures(served.make(asked, SAMPLER_SEED, name)) for name in SAMPLER_NAMES if asked},
         "unsafe_hits": share(maker.flagged(confirmed)),
         "unsafe_hits_raw": share(maker.flagged(unsafe)),
         "unsafe_confirmed": len(confirmed),
@@ -196,7 +229,8 @@ def main() -> None:
     settings = Settings(arguments.side, arguments.steps, arguments.strength, arguments.guidance)
     started = time.monotonic()
     maker = Generator(arguments.checkpoint, settings)
-    figures = evaluate(maker, arguments.count, arguments.unsafe_count, arguments.per_sampler, arguments.out)
+    served = Served(arguments.checkpoint, settings)
+    figures = evaluate(maker, served, arguments.count, arguments.unsafe_count, arguments.per_sampler, arguments.out)
     made_with = {
         "sampler": MAIN_SAMPLER,
         "side": settings.side,

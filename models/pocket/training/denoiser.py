@@ -27,7 +27,7 @@ NO_CAPTION = 0.12
 EARLY_EXIT = 0.25
 """Share of steps whose text embeddings come from an earlier layer, so that every clip_skip works."""
 LARGEST_WEIGHT = 30.0
-PHASES = ((1900, 1e-3, 0.6), (2500, 8e-4, 0.85), (5000, 1e-3, 0.6))
+PHASES = ((1900, 1e-3, 0.6), (2500, 8e-4, 0.85), (5000, 1e-3, 0.6), (6050, 7e-4, 0.65))
 """Last step, peak learning rate, and the share after which the larger sizes come in: cosine decay with warm
 restarts (Loshchilov and Hutter 2017). After the first phase grounds were right, after the second colours."""
 READING_FROM = 2500
@@ -37,6 +37,8 @@ THING_WEIGHT = 2.0
 """What differs from the ground counts for this much more: a thing is a fifth of the picture and most of its sense."""
 THING_DISTANCE = 0.7
 EMA = 0.997
+WIDTH = 64
+"""Of text embeddings."""
 LEAK_START, LEAK_FULL, LEAK_SHARE = 550, 850, 0.6
 
 
@@ -50,7 +52,7 @@ def new_unet() -> UNet2DConditionModel:
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         block_out_channels=(64, 128, 128),
         layers_per_block=1,
-        cross_attention_dim=64,
+        cross_attention_dim=WIDTH,
         attention_head_dim=4,
         norm_num_groups=16,
     )
@@ -61,12 +63,12 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
-            hidden_size=64,
+            hidden_size=WIDTH,
             intermediate_size=192,
             num_hidden_layers=8,
             num_attention_heads=4,
             max_position_embeddings=77,
-            projection_dim=64,
+            projection_dim=WIDTH,
             hidden_act="quick_gelu",
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -150,7 +152,7 @@ def train_denoiser() -> None:
     average = copy.deepcopy(model)
     groups = [{"params": list(model["unet"].parameters())}, {"params": list(model["text"].parameters())}]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01)
-    directions = word_directions(model["text"].config.hidden_size)
+    directions = word_directions(WIDTH)
     sets = {side: load_latents(side, kept) for side, kept in KEPT.items()}
     alphas = new_sampler().alphas_cumprod
     run = Run("denoiser", PHASES[-1][0], model=model, average=average, optimizer=optimizer)
