@@ -32,7 +32,7 @@ def _diffusion(entry: ModelEntry, deadline_s: float) -> Application:
         Diffusion,
         name=f"Diffusion-{entry.id}",
         num_replicas=entry.num_replicas,
-        max_ongoing_requests=entry.max_queued + 1,
+        max_ongoing_requests=entry.max_jobs + 1,
         graceful_shutdown_timeout_s=deadline_s,
         ray_actor_options={"num_cpus": entry.num_cpus, "num_gpus": entry.num_gpus},
     )

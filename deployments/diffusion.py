@@ -1,20 +1,23 @@
-"""The GPU deployment: one model, one step loop, one device.
+"""The GPU deployment: one model, one step engine, one device.
 
 The event loop only takes jobs and hands out events, so health checks always answer.
 Pixels leave as an object reference: they never pass through the ingress.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import ray
 
 from deployments.events import Finished, StreamEvent
 from serve_app.config import ModelEntry
-from serve_app.engine.loop import Event, StepLoop
+from serve_app.engine import build_engine
+from serve_app.engine.loop import Event
 from serve_app.errors import DarkroomError
 from serve_app.messages import Img2ImgJob, Progress, Raster
 from serve_app.pipelines import load_pipeline
+from serve_app.prompts.weights import parse_weights
 
 STALLED_SECONDS = 120.0
 """A job that makes no step for this long means a device that hangs."""
@@ -24,8 +27,10 @@ class Diffusion:
     """Serves one catalogue entry."""
 
     def __init__(self, entry: ModelEntry) -> None:
-        self._steps = StepLoop(load_pipeline(entry), entry.max_queued)
+        pipeline = load_pipeline(entry, parse_weights)
+        self._steps = build_engine(entry, pipeline)
         self._steps.start()
+        threading.Thread(target=pipeline.warm, name="warm", daemon=True).start()
 
     async def generate(self, job: Img2ImgJob) -> AsyncIterator[StreamEvent]:
         """Run a job: progress at most twice a second, then how it ended. Closing the stream cancels the job."""

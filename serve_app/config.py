@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from serve_app.errors import ConfigError
-from serve_app.messages import SERVED_SAMPLERS
+from serve_app.messages import SAMPLER_NAMES
 
 PROJECT = Path(__file__).parent.parent
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -85,7 +85,11 @@ class ModelEntry(Part):
     id: Name
     source: str
     """A diffusers folder, a single safetensors file, or a hub id."""
-    family: Literal["sd"] = "sd"
+    family: Literal["sd", "sdxl"] = "sd"
+    """sd: Stable Diffusion 1.x and 2.x. sdxl: Stable Diffusion XL."""
+    config: str | None = None
+    """For a single file: a diffusers folder or hub id with the model's configuration and tokenizers.
+    None: what diffusers takes for such a file, from the hub."""
     title: str = ""
     description: str = ""
     default_sampler: str = "DDIMScheduler"
@@ -97,22 +101,42 @@ class ModelEntry(Part):
     """A torch device, or auto: cuda where there is one."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     torch_threads: int | None = Field(None, ge=1)
-    max_queued: int = Field(256, ge=1)
+    max_jobs: int = Field(256, ge=1)
+    """Jobs that a replica takes, those in flight counted; more are told that it is overloaded."""
+    rows_per_call: int = Field(16, ge=1)
+    """UNet rows of one call at `knee_pixels`; a guided sample is two. More than the device's knee only adds latency."""
+    knee_pixels: int = Field(512 * 512, gt=0)
+    """The picture size, in pixels, that `rows_per_call` was measured at; smaller pictures get more rows."""
+    rows_in_flight: int = Field(64, ge=1)
+    """Samples at `knee_pixels` that may hold memory between calls."""
+    prompt_cache_bytes: int = Field(64 * 2**20, ge=0)
+    picture_cache_bytes: int = Field(64 * 2**20, ge=0)
+    lora_bytes: int = Field(512 * 2**20, ge=0)
+    """What the files of LoRAs may hold on the device, those in use by jobs in flight not counted."""
     num_replicas: int = Field(1, ge=1)
     num_cpus: float = Field(0.5, ge=0)
     num_gpus: float = Field(0.0, ge=0)
 
     @model_validator(mode="after")
     def _sampler_is_known(self) -> Self:
-        if self.default_sampler not in SERVED_SAMPLERS:
-            raise ValueError(f"default_sampler {self.default_sampler!r} is not one of {', '.join(SERVED_SAMPLERS)}")
+        if self.default_sampler not in SAMPLER_NAMES:
+            raise ValueError(f"default_sampler {self.default_sampler!r} is not one of {', '.join(SAMPLER_NAMES)}")
         return self
 
     @property
     def path_or_hub_id(self) -> str:
         """The source as diffusers takes it: a path where one is there, else the text itself."""
-        path = PROJECT / self.source
-        return str(path) if path.exists() else self.source
+        return _path_or_text(self.source)
+
+    @property
+    def config_or_hub_id(self) -> str | None:
+        """The configuration's source in the same way."""
+        return None if self.config is None else _path_or_text(self.config)
+
+
+def _path_or_text(source: str) -> str:
+    path = PROJECT / source
+    return str(path) if path.exists() else source
 
 
 POCKET = ModelEntry(

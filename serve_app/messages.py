@@ -35,13 +35,6 @@ SAMPLER_NAMES = (
 )
 """The names a request may ask for, in the contract's order."""
 
-SERVED_SAMPLERS = tuple(
-    name
-    for name in SAMPLER_NAMES
-    if name not in ("DDIMInverseScheduler", "IPNDMScheduler", "KarrasVeScheduler", "ScoreSdeVeScheduler")
-)
-"""The names that run so far: those of diffusers' ordinary image-to-image loop."""
-
 
 class SafetyType(StrEnum):
     """How a flagged picture is changed."""
@@ -110,6 +103,8 @@ class Progress:
 
     done: int
     total: int
+    preview: Pixels | None = None
+    """What the first sample is becoming, an eighth of the side; only where previews were asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from serve_app.api.fields import ALGORITHM_TYPES
 from serve_app.api.kinds import SEEDS, Schema
-from serve_app.messages import SERVED_SAMPLERS, SafetyType
+from serve_app.messages import SAMPLER_NAMES, SafetyType
 
 STRING: Schema = {"type": "string"}
 STRING_OR_NULL: Schema = {"type": ["string", "null"]}
@@ -22,7 +22,7 @@ META = whole(
     {
         "prompt": STRING,
         "model_id": STRING,
-        "scheduler": {"enum": list(SERVED_SAMPLERS)},
+        "scheduler": {"enum": list(SAMPLER_NAMES)},
         "safetychecker": YES_NO,
         "safety_checker": YES_NO,
         "safety_checker_type": {"enum": [kind.value for kind in SafetyType]},
@@ -110,7 +110,7 @@ MODELS = whole(
         }
     }
 )
-SCHEDULERS = whole({"schedulers": {"type": "array", "items": {"enum": list(SERVED_SAMPLERS)}}})
+SCHEDULERS = whole({"schedulers": {"type": "array", "items": {"enum": list(SAMPLER_NAMES)}}})
 
 SCHEMAS: dict[str, Schema] = {
     "Success": SUCCESS,

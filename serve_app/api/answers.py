@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from serve_app.api.routes import FILES_PATH
 from serve_app.api.wire import Img2ImgRequest
 from serve_app.config import ModelEntry
-from serve_app.messages import SERVED_SAMPLERS
+from serve_app.messages import SAMPLER_NAMES
 
 Answer = dict[str, object]
 
@@ -158,7 +158,7 @@ def models(catalogue: Sequence[ModelEntry]) -> Answer:
 
 def schedulers_list() -> Answer:
     """The names that `scheduler` may have."""
-    return {"schedulers": list(SERVED_SAMPLERS)}
+    return {"schedulers": list(SAMPLER_NAMES)}
 
 
 def parameters_text(request: Img2ImgRequest, used: Used) -> str:

@@ -20,7 +20,7 @@ from serve_app.api.kinds import (
     Text,
     Url,
 )
-from serve_app.messages import SERVED_SAMPLERS, SafetyType
+from serve_app.messages import SAMPLER_NAMES, SafetyType
 
 PROMPT_CHARS = 8000
 ID_CHARS = 256
@@ -73,7 +73,7 @@ FIELDS = (
         aliases=("prompt_strength",),
     ),
     Field("seed", Seed(), "Same seed, same picture; -1 or null is random, larger numbers count modulo 2^32."),
-    Field("scheduler", Choice({name: name for name in SERVED_SAMPLERS}), "The sampler; else the model's own."),
+    Field("scheduler", Choice({name: name for name in SAMPLER_NAMES}), "The sampler; else the model's own."),
     Field("use_karras_sigmas", Flag(), "Karras noise levels, where the scheduler has them.", default=True),
     Field("algorithm_type", Choice(ALGORITHM_TYPES), "For the DPMSolver schedulers."),
     Field("clip_skip", Integer(1, 8), "The text encoder's layer, 1 is the last.", default=1, aliases=("clipskip",)),

@@ -1,65 +1,108 @@
-"""The catalogue's VAEs, LoRAs and textual inversions, loaded into a model when a job first asks for them.
+"""The catalogue's VAEs, LoRAs and textual inversions: read when a job first asks for them, and kept within a budget.
 
-A replica runs one job at a time, so what `apply` switches on holds until the next job's `apply`.
+Reading is done by the threads that prepare jobs; what changes a model (an embedding's tokens) by the step thread.
 """
 
+import re
+import secrets
+import threading
 from pathlib import Path
+from typing import Any
 
-from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline
+from diffusers import AutoencoderKL
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from serve_app.config import ModelEntry, Weights
-from serve_app.messages import Img2ImgJob, Lora
+from serve_app.errors import GenerationFailed
+from serve_app.pipelines.cache import ByteLru
+from serve_app.pipelines.lora_files import LoraFile, read_lora
+from serve_app.pipelines.text import Fragments
 from serve_app.pipelines.weights import load_vae
+
+TOWER_KEYS = {"clip_l": ("tokenizer", "text_encoder"), "clip_g": ("tokenizer_2", "text_encoder_2")}
+"""Which text encoder an SDXL embedding file's parts are for."""
 
 
 class Addons:
-    """What a model can wear. `parts` is changed in place."""
+    """What a model's jobs can wear."""
 
-    def __init__(self, entry: ModelEntry, parts: StableDiffusionImg2ImgPipeline) -> None:
+    def __init__(self, entry: ModelEntry, parts: Any) -> None:  # noqa: ANN401 (a diffusers pipeline of any family)
         self._parts = parts
         self._sources = {kind: _by_id(getattr(entry, kind)) for kind in ("vaes", "loras", "embeddings")}
+        self._lock = threading.Lock()
+        """Held while a file is read: two jobs that ask for one file read it once."""
         self._vaes: dict[str, AutoencoderKL] = {}
-        self._loras: set[str] = set()
-        self._embeddings: set[str] = set()
-
-    def apply(self, job: Img2ImgJob) -> None:
-        """Load what the job asks for and is not there yet; switch its LoRAs on and all others off."""
-        for name in job.embeddings:
-            self._load_embedding(name)
-        for lora in job.loras:
-            self._load_lora(lora.id)
-        self._switch(job.loras)
+        self._loras: ByteLru[str, LoraFile] = ByteLru(entry.lora_bytes)
+        self._embeddings: dict[str, dict[str, Tensor]] = {}
+        self._words = {name: f"<{name}-{secrets.token_hex(4)}>" for name in self._sources["embeddings"]}
+        """Tokens that nobody spells by chance: an embedding acts in the jobs that name it, and in no others."""
+        self._worn: set[str] = set()  # embeddings whose tokens the text encoders know; step thread only
 
     def vae(self, name: str | None) -> AutoencoderKL:
         """The VAE of this id, or the model's own."""
         if name is None:
             return self._parts.vae
-        if name not in self._vaes:
-            self._vaes[name] = load_vae(self._sources["vaes"][name], self._parts.vae)
-        return self._vaes[name]
+        with self._lock:
+            if name not in self._vaes:
+                self._vaes[name] = load_vae(self._sources["vaes"][name], self._parts.vae)
+            return self._vaes[name]
 
-    def _load_lora(self, name: str) -> None:
-        if name in self._loras:
+    def lora(self, name: str) -> LoraFile:
+        """The LoRA of this id, on the model's device. Raises `GenerationFailed` if its file does not fit the model."""
+        with self._lock:
+            file = self._loras.get(name)
+            if file is None:
+                file = read_lora(name, self._sources["loras"][name], self._parts)
+                self._loras.put(name, file, file.nbytes)
+            return file
+
+    @property
+    def lora_bytes(self) -> int:
+        """Bytes of the LoRA files that are kept."""
+        return self._loras.used_bytes
+
+    def read_embedding(self, name: str) -> None:
+        """Read a textual inversion's file. Raises `GenerationFailed` if it is none."""
+        with self._lock:
+            if name in self._embeddings:
+                return
+            try:
+                self._embeddings[name] = load_file(self._sources["embeddings"][name])
+            except (OSError, SafetensorError) as error:
+                raise GenerationFailed(f"embedding {name!r} cannot be read: {error}") from error
+
+    def wear_embedding(self, name: str) -> None:
+        """Make the text encoders know a textual inversion that was read; once."""
+        if name in self._worn:
             return
-        file = self._sources["loras"][name]
-        self._parts.load_lora_weights(
-            str(file.parent), weight_name=file.name, adapter_name=name, use_safetensors=True, local_files_only=True
+        state = self._embeddings[name]
+        try:
+            for key, (tokenizer, encoder) in TOWER_KEYS.items():
+                if key in state:
+                    self._add(name, {self._words[name]: state[key]}, tokenizer, encoder)
+            if not state.keys() & TOWER_KEYS.keys():
+                self._add(name, state, *TOWER_KEYS["clip_l"])
+        except (ValueError, RuntimeError) as error:
+            raise GenerationFailed(f"embedding {name!r} does not fit the model: {error}") from error
+        self._worn.add(name)
+
+    def spell(self, fragments: Fragments, names: tuple[str, ...]) -> Fragments:
+        """The prompt with the words that trigger these embeddings replaced by their private tokens."""
+        for name in names:
+            triggers = {name, *(key for key in self._embeddings[name] if key.startswith("<"))}
+            pattern = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in sorted(triggers)))
+            fragments = tuple((pattern.sub(self._words[name], text), weight) for text, weight in fragments)
+        return fragments
+
+    def _add(self, name: str, state: dict[str, Tensor], tokenizer: str, encoder: str) -> None:
+        self._parts.load_textual_inversion(
+            state,
+            token=self._words[name],
+            tokenizer=getattr(self._parts, tokenizer),
+            text_encoder=getattr(self._parts, encoder),
         )
-        self._loras.add(name)
-
-    def _load_embedding(self, name: str) -> None:
-        if name in self._embeddings:
-            return
-        file = self._sources["embeddings"][name]
-        self._parts.load_textual_inversion(str(file.parent), weight_name=file.name, use_safetensors=True)
-        self._embeddings.add(name)
-
-    def _switch(self, loras: tuple[Lora, ...]) -> None:
-        if loras:
-            self._parts.enable_lora()
-            self._parts.set_adapters([lora.id for lora in loras], [lora.strength for lora in loras])
-        elif self._loras:
-            self._parts.disable_lora()
 
 
 def _by_id(weights: tuple[Weights, ...]) -> dict[str, Path]:

@@ -49,6 +49,11 @@ class TextTower:
     pooled: bool = False
     """Whether the projected state of the end token is wanted (SDXL's second encoder)."""
 
+    @property
+    def deepest_skip(self) -> int:
+        """The clip_skip that takes the first layer's states; there is nothing before it but the plain tokens."""
+        return self.encoder.config.num_hidden_layers - (0 if self.final_norm else 1)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextEmbeds:
@@ -219,21 +224,3 @@ def _join(parts: Sequence[TextEmbeds]) -> TextEmbeds:
     """The towers' versions of one text side by side, in memory of their own."""
     pooled = [part.pooled for part in parts if part.pooled is not None]
     return TextEmbeds(torch.cat([part.embeds for part in parts], dim=-1), pooled[0] if pooled else None)
-
-
-@torch.inference_mode()
-def encode_text(tokenizer: CLIPTokenizer, encoder: CLIPTextModel, texts: list[str], clip_skip: int) -> Tensor:
-    """Embeddings of shape (len(texts), 77, width); texts past the tokenizer's length are cut.
-
-    `clip_skip` counts as web UIs do: 1 is the last layer. Earlier layers pass through the
-    final layer norm, as in diffusers' `encode_prompt`.
-    """
-    ids = tokenizer(
-        texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    ).input_ids
-    states = encoder(ids.to(encoder.device), output_hidden_states=True)
-    if clip_skip == 1:
-        return states.last_hidden_state
-    # transformers 5 holds the layers in the model itself, before that they lay in `text_model`
-    body = getattr(encoder, "text_model", encoder)
-    return body.final_layer_norm(states.hidden_states[-clip_skip])

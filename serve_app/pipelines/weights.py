@@ -1,15 +1,34 @@
-"""Reads a model's weights: a diffusers folder, a hub id, or one safetensors file. Never pickle."""
+"""Reads a model's weights: a diffusers folder, a hub id, or one safetensors file. Never pickle.
 
+Refuses at load what would only fail, or draw nonsense, at the first job.
+"""
+
+import inspect
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline
+from diffusers import AutoencoderKL
+from diffusers.loaders.single_file_utils import SingleFileComponentError
+from safetensors import SafetensorError, safe_open
 
 from serve_app.config import ModelEntry
-from serve_app.errors import ConfigError
+from serve_app.errors import ConfigError, GenerationFailed
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+CHANNELS, LEVELS = 4, 4
+"""What every Stable Diffusion has: latents of four channels, and three halvings from pixels to them."""
+FAMILIES = {None: "sd", "text_time": "sdxl"}
+"""The family of a UNet by what it wants to be told besides text (diffusers' `addition_embed_type`)."""
+UNREADABLE = (
+    OSError, ValueError, RuntimeError, SafetensorError, SingleFileComponentError,
+    KeyError, TypeError, AttributeError,
+)  # fmt: skip
+"""What diffusers raises for sources that are missing, broken or foreign; the last three where names are not there."""
 
 
 def pick_device(entry: ModelEntry) -> torch.device:
@@ -31,31 +50,99 @@ def set_threads(entry: ModelEntry) -> None:
     torch.set_num_threads(entry.torch_threads or os.cpu_count() or 1)
 
 
-def load_components(entry: ModelEntry) -> StableDiffusionImg2ImgPipeline:
-    """The model's parts in diffusers' own container, on the entry's device, in eval mode.
+def load_components(entry: ModelEntry, shelf: type[Any]) -> Any:  # noqa: ANN401 (a pipeline of class `shelf`)
+    """The model's parts in diffusers' own container `shelf`, on the entry's device, in eval mode.
 
     The container serves as a shelf and a loader; its `__call__` is never used.
-    The safety checker is left out: it belongs to postprocess.
+    The safety checker is left out: it belongs to postprocess. Raises `ConfigError` for weights that
+    cannot be read, or are of a model that this server does not run.
     """
     device = pick_device(entry)
-    options = {"dtype": pick_dtype(entry, device), "safety_checker": None, "requires_safety_checker": False}
-    source = entry.path_or_hub_id
+    unused = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
+    known = inspect.signature(shelf.__init__).parameters
+    options = {"dtype": pick_dtype(entry, device), **{name: part for name, part in unused.items() if name in known}}
     try:
-        if Path(source).is_file():
-            parts = StableDiffusionImg2ImgPipeline.from_single_file(source, **options)
-        else:
-            parts = StableDiffusionImg2ImgPipeline.from_pretrained(
-                source, use_safetensors=True, feature_extractor=None, **options
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"model {entry.id!r}: cannot load {source!r}: {error}") from error
-    return parts.to(device)
+        parts = _read(entry, shelf, options).to(device)
+    except UNREADABLE as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"model {entry.id!r}: cannot load {entry.path_or_hub_id!r}: {reason}") from error
+    if reasons := _misfits(entry, parts):
+        raise ConfigError(f"model {entry.id!r}: cannot run {entry.path_or_hub_id!r}: {'; '.join(reasons)}")
+    return parts
 
 
-def load_vae(folder: Path, like: AutoencoderKL) -> AutoencoderKL:
-    """An alternative VAE from a diffusers folder or one safetensors file, as the model's own on device and dtype."""
-    if folder.is_file():
-        vae = AutoencoderKL.from_single_file(str(folder), dtype=like.dtype)
-    else:
-        vae = AutoencoderKL.from_pretrained(folder, dtype=like.dtype, use_safetensors=True)
-    return vae.to(like.device).eval()
+def load_vae(source: Path, like: AutoencoderKL) -> AutoencoderKL:
+    """An alternative VAE from a diffusers folder or one safetensors file, as the model's own on device and dtype.
+
+    A single file is taken to be of the model's own architecture and scale: it does not say.
+    Raises `GenerationFailed` if it cannot be read or does not fit.
+    """
+    try:
+        vae = _read_vae(source, like).to(like.device).eval()
+    except UNREADABLE as error:
+        raise GenerationFailed(f"VAE {source} cannot be read: {type(error).__name__}: {error}") from error
+    if reasons := _vae_misfits(vae):
+        raise GenerationFailed(f"VAE {source} does not fit: {'; '.join(reasons)}")
+    return vae
+
+
+def _read(entry: ModelEntry, shelf: type[Any], options: dict[str, Any]) -> Any:  # noqa: ANN401 (a diffusers pipeline)
+    source = entry.path_or_hub_id
+    if not Path(source).is_file():
+        return shelf.from_pretrained(source, use_safetensors=True, **options)
+    with _proven_safetensors(Path(source)) as file:
+        return shelf.from_single_file(file, config=entry.config_or_hub_id, **options)
+
+
+def _read_vae(source: Path, like: AutoencoderKL) -> AutoencoderKL:
+    if not source.is_file():
+        return AutoencoderKL.from_pretrained(source, dtype=like.dtype, use_safetensors=True)
+    with _proven_safetensors(source) as file, TemporaryDirectory() as config:
+        like.save_config(config)
+        return AutoencoderKL.from_single_file(file, config=config, dtype=like.dtype)
+
+
+@contextmanager
+def _proven_safetensors(file: Path) -> Iterator[str]:
+    """The file under a name that says what it is, for diffusers judges by the suffix and unpickles all others.
+
+    Raises `ValueError` where the content is something else.
+    """
+    try:
+        with safe_open(file, "pt"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(f"not a safetensors file ({error}); pickle files are never read") from error
+    with TemporaryDirectory() as folder:
+        link = Path(folder) / "model.safetensors"
+        link.symlink_to(file.resolve())
+        yield str(link)
+
+
+def _misfits(entry: ModelEntry, parts: Any) -> list[str]:  # noqa: ANN401 (a diffusers pipeline of any family)
+    """Why this server cannot run the model; nothing where it can."""
+    unet = parts.unet.config
+    family = FAMILIES.get(unet.addition_embed_type)
+    judged = {
+        "it lacks a text encoder, as refiners do": parts.text_encoder is None,
+        f"its UNet takes {unet.in_channels} channels and not {CHANNELS}, as those that inpaint or upscale do": (
+            unet.in_channels != CHANNELS
+        ),
+        f"its UNet is of family {family or 'unknown'}, the catalogue says {entry.family}": family != entry.family,
+        "its tokenizer is missing": len(parts.tokenizer or ()) < MIN_WORDS * parts.text_encoder.config.vocab_size,
+        "its UNet is distilled for a guidance input, which it would not get": unet.time_cond_proj_dim is not None,
+    }
+    return [reason for reason, holds in judged.items() if holds] + _vae_misfits(parts.vae)
+
+
+def _vae_misfits(vae: AutoencoderKL) -> list[str]:
+    if not isinstance(vae, AutoencoderKL):
+        return [f"its VAE is a {type(vae).__name__} and not an AutoencoderKL"]
+    config = vae.config
+    factor = 2 ** (len(config.block_out_channels) - 1)
+    judged = {
+        f"its VAE has {factor} pixels a side for each latent pixel and not 8": len(config.block_out_channels) != LEVELS,
+        f"its VAE has {config.latent_channels} latent channels and not {CHANNELS}": config.latent_channels != CHANNELS,
+        "its VAE shifts its latents": any((config.latents_mean, config.latents_std, config.shift_factor)),
+    }
+    return [reason for reason, holds in judged.items() if holds]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.messages import SERVED_SAMPLERS
+from serve_app.messages import SAMPLER_NAMES
 from tests.conftest import Service
 from tests.integration.asking import ask
 
@@ -35,7 +35,7 @@ def test_the_catalogue_wants_a_key(service: Service, method: str, path: str) -> 
 def test_every_listed_scheduler_makes_a_picture(service: Service) -> None:
     with service.client() as client:
         names = client.post("/api/v1/enterprise/schedulers_list", json={"key": service.key}).json()["schedulers"]
-    assert names == list(SERVED_SAMPLERS)
+    assert names == list(SAMPLER_NAMES)
     for name in names:
         assert ask(service, scheduler=name, num_inference_steps=3)["meta"]["scheduler"] == name
 

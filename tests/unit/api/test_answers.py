@@ -21,7 +21,7 @@ from serve_app.api.answers import (
 from serve_app.api.kinds import Schema
 from serve_app.api.wire import Img2ImgRequest, parse_img2img
 from serve_app.config import POCKET, ModelEntry
-from serve_app.messages import SERVED_SAMPLERS
+from serve_app.messages import SAMPLER_NAMES
 
 USED = Used(
     model_id="pocket",
@@ -175,7 +175,7 @@ def test_the_catalogue_names_everything_a_request_can_choose() -> None:
 
 
 def test_the_schedulers_list_has_the_eighteen_names() -> None:
-    assert schedulers_list() == {"schedulers": list(SERVED_SAMPLERS)}
+    assert schedulers_list() == {"schedulers": list(SAMPLER_NAMES)}
     assert_valid(schedulers_list(), SCHEDULERS)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from serve_app.api.fields import FIELDS
 from serve_app.api.wire import Img2ImgRequest, parse_img2img
 from serve_app.errors import InvalidFields
-from serve_app.messages import SERVED_SAMPLERS
+from serve_app.messages import SAMPLER_NAMES
 
 LEAST: dict[str, object] = {"model_id": "pocket", "prompt": "a red star", "init_image": "https://example.com/a.png"}
 
@@ -32,7 +32,7 @@ SCALARS = (
     | st.text(st.characters(), max_size=20)
     | st.binary(max_size=4)
     | st.sampled_from(
-        ["yes", "no", "null", "1", "0.5", "512", "-1", "1e400", "a,b", "0.1,0.2", "http://[", *SERVED_SAMPLERS]
+        ["yes", "no", "null", "1", "0.5", "512", "-1", "1e400", "a,b", "0.1,0.2", "http://[", *SAMPLER_NAMES]
     )
 )
 VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.text(max_size=3), SCALARS, max_size=2)
@@ -48,7 +48,7 @@ def assert_in_range(request: Img2ImgRequest) -> None:
     assert 0 <= request.strength <= 1
     assert request.seed is None or 0 <= request.seed < 2**32
     assert 1 <= request.clip_skip <= 8
-    assert request.scheduler is None or request.scheduler in SERVED_SAMPLERS
+    assert request.scheduler is None or request.scheduler in SAMPLER_NAMES
     json.dumps(request.model_dump(exclude={"init_image"}), allow_nan=False).encode()
 
 
@@ -79,7 +79,7 @@ GOOD = st.fixed_dictionaries(
         "tomesd": FLAGS,
         "base64": FLAGS,
         "safety_checker": FLAGS,
-        "scheduler": st.sampled_from(SERVED_SAMPLERS),
+        "scheduler": st.sampled_from(SAMPLER_NAMES),
         "lora_strength": st.floats(-10, 10),
         "vae": st.none(),
     },

@@ -7,7 +7,7 @@ import pytest
 from serve_app.api.fields import FIELDS
 from serve_app.api.wire import Img2ImgRequest, parse_img2img
 from serve_app.errors import InvalidFields
-from serve_app.messages import SERVED_SAMPLERS, Lora, SafetyType
+from serve_app.messages import SAMPLER_NAMES, Lora, SafetyType
 
 LEAST: dict[str, object] = {"model_id": "pocket", "prompt": "a red star", "init_image": "https://example.com/a.png"}
 
@@ -177,7 +177,7 @@ def test_the_vendors_algorithm_name_is_read_as_the_librarys(given: str, used: st
     assert parse(algorithm_type=given).algorithm_type == used
 
 
-@pytest.mark.parametrize("name", SERVED_SAMPLERS)
+@pytest.mark.parametrize("name", SAMPLER_NAMES)
 def test_all_eighteen_schedulers_are_known(name: str) -> None:
     assert parse(scheduler=name).scheduler == name
 

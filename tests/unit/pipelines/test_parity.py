@@ -1,23 +1,28 @@
-"""Our four verbs against diffusers' own pipeline: the same seed gives the same picture."""
+"""Rows of a mixed batch against diffusers' own pipeline run alone: the same seed gives the same latents."""
+
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline
+from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
-from models.pocket.world import Scene, draw
 from serve_app.config import POCKET, PROJECT
-from serve_app.messages import SERVED_SAMPLERS, Img2ImgJob, SamplerChoice
+from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, SamplerChoice
 from serve_app.pipelines.sd import SdPipeline
-from serve_app.samplers.names import build_sampler
+from serve_app.prompts.weights import parse_weights
+from serve_app.samplers.names import ORDINARY, build_sampler
+from tests.unit.pipelines.driving import encode, finish, latents_of, make_job, step
 
-PROMPT, NEGATIVE = "a red star on a blue background", "blurry"
-STEPS, SEED = 5, 31
+MIXED = [SamplerChoice(name, karras) for name, karras in product(ORDINARY, (True, False))]
+BASE = DDIMScheduler.load_config(PROJECT / POCKET.source / "scheduler")
+STRENGTHS = (0.3, 0.7, 1.0)
 
 
 @pytest.fixture(scope="module")
 def ours() -> SdPipeline:
-    return SdPipeline(POCKET.model_copy(update={"torch_threads": 1}))
+    return SdPipeline(POCKET.model_copy(update={"torch_threads": 1}), parse_weights)
 
 
 @pytest.fixture(scope="module")
@@ -28,90 +33,124 @@ def theirs() -> StableDiffusionImg2ImgPipeline:
     return pipeline
 
 
-def job(**changes: object) -> Img2ImgJob:
-    fields: dict[str, object] = {
-        "id": 1, "model_id": "pocket", "prompt": PROMPT, "negative_prompt": NEGATIVE,
-        "init_image": draw(Scene("circle", "yellow", "green"), 64), "samples": 1, "steps": STEPS,
-        "guidance_scale": 5.0, "strength": 0.7, "seed": SEED, "token_merging": False, **changes,
-    }  # fmt: skip
-    return Img2ImgJob(**fields)  # type: ignore[arg-type]
+@pytest.fixture(scope="module")
+def mixed(ours: SdPipeline) -> dict[tuple[SamplerChoice, float], torch.Tensor]:
+    """Every ordinary sampler, with and without Karras sigmas, at every strength: sixteen different rows a call."""
+    asked = list(product(MIXED, STRENGTHS))
+    jobs = [varied(sampler, strength) for sampler, strength in asked]
+    return dict(zip(asked, latents_of(ours, *jobs), strict=True))
 
 
-def run(pipeline: SdPipeline, asked: Img2ImgJob) -> torch.Tensor:
-    generation = pipeline.encode(asked)
-    while generation.done < generation.total:
-        pipeline.advance(generation, pipeline.denoise(generation))
-    return generation.latents
+def varied(sampler: SamplerChoice, strength: float) -> Img2ImgJob:
+    """A job whose prompt, guidance, seed, steps and clip_skip follow from its sampler, so that neighbours differ."""
+    place = MIXED.index(sampler) + 100 * STRENGTHS.index(strength)
+    return make_job(
+        sampler=sampler, strength=strength, seed=place, guidance_scale=(1.0, 5.0, 7.5)[place % 3],
+        steps=(5, 7, 10)[place % 3], prompt=("a red star", "a blue ring on a white background")[place % 2],
+    )  # fmt: skip
 
 
 def reference(pipeline: StableDiffusionImg2ImgPipeline, asked: Img2ImgJob) -> torch.Tensor:
-    pipeline.scheduler = build_sampler(asked.sampler, "DDIMScheduler", pipeline.scheduler.config)
+    pipeline.scheduler = build_sampler(asked.sampler, "DDIMScheduler", BASE)
     picture = torch.from_numpy(asked.init_image.copy()).permute(2, 0, 1)[None] / 255
     return pipeline(
         asked.prompt, picture, negative_prompt=asked.negative_prompt, strength=asked.strength,
         num_inference_steps=asked.steps, guidance_scale=asked.guidance_scale,
         generator=torch.Generator().manual_seed(asked.seed), output_type="latent",
-    ).images  # fmt: skip
+    ).images[0]  # fmt: skip
 
 
-@pytest.mark.parametrize("strength", [0.3, 0.7, 1.0])
-@pytest.mark.parametrize("name", SERVED_SAMPLERS)
-def test_every_sampler_equals_diffusers_own_pipeline(
-    ours: SdPipeline, theirs: StableDiffusionImg2ImgPipeline, name: str, strength: float
+@pytest.mark.parametrize("strength", STRENGTHS)
+@pytest.mark.parametrize("sampler", MIXED, ids=lambda sampler: f"{sampler.name}-{sampler.karras}")
+def test_a_row_of_a_mixed_batch_equals_diffusers_own_pipeline_run_alone(
+    mixed: dict[tuple[SamplerChoice, float], torch.Tensor],
+    theirs: StableDiffusionImg2ImgPipeline,
+    sampler: SamplerChoice,
+    strength: float,
 ) -> None:
-    asked = job(sampler=SamplerChoice(name), strength=strength)
-    mine, wanted = run(ours, asked), reference(theirs, asked)
-    assert (mine - wanted).abs().max() <= 1e-3 * wanted.abs().max()
+    wanted = reference(theirs, varied(sampler, strength))
+    assert (mixed[sampler, strength] - wanted).abs().max() <= 1e-3 * wanted.abs().max()
 
 
-def test_guidance_one_runs_no_unconditional_twin_and_equals_diffusers(
-    ours: SdPipeline, theirs: StableDiffusionImg2ImgPipeline
-) -> None:
-    asked = job(guidance_scale=1.0)
-    assert ours.encode(asked).text.shape[0] == 1
-    assert torch.allclose(run(ours, asked), reference(theirs, asked), atol=1e-4)
+@pytest.mark.parametrize("name", SAMPLER_NAMES)
+def test_what_happens_to_other_rows_changes_nothing_in_a_row(ours: SdPipeline, name: str) -> None:
+    asked = make_job(sampler=SamplerChoice(name), steps=8)
+    alone = latents_of(ours, asked)[0]
+    others = [replace(asked, seed=seed, sampler=SamplerChoice(SAMPLER_NAMES[seed]), steps=10) for seed in range(5)]
+    row, *rest = encode(ours, asked, *others)
+    step(ours, [row, *rest])
+    step(ours, [*rest[:3], row])  # two leave
+    finish(ours, [row, *encode(ours, replace(asked, prompt="another one", guidance_scale=1.0))])  # one joins
+    assert (row.latents - alone).abs().max() <= 1e-5 * alone.abs().max()
+
+
+def test_guidance_one_runs_no_unconditional_twin(ours: SdPipeline) -> None:
+    plain, guided = encode(ours, make_job(guidance_scale=1.0), make_job())
+    assert (plain.width, guided.width) == (1, 2)
+    assert (len(plain.texts), len(guided.texts)) == (1, 2)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 50])
-@pytest.mark.parametrize("name", SERVED_SAMPLERS)
-def test_every_sampler_runs_at_every_number_of_steps(ours: SdPipeline, name: str, steps: int) -> None:
-    asked = job(sampler=SamplerChoice(name), steps=steps, strength=1.0, guidance_scale=1.0)
-    assert torch.isfinite(run(ours, asked)).all()
+def test_every_sampler_runs_at_every_number_of_steps(ours: SdPipeline, steps: int) -> None:
+    jobs = [
+        make_job(sampler=SamplerChoice(name), steps=steps, strength=1.0, guidance_scale=1.0) for name in SAMPLER_NAMES
+    ]
+    for name, latents in zip(SAMPLER_NAMES, latents_of(ours, *jobs), strict=True):
+        assert torch.isfinite(latents).all(), name
 
 
 @pytest.mark.filterwarnings("ignore:.*algorithm_types.*:FutureWarning")  # the contract has them all the same
 @pytest.mark.parametrize("algorithm", ["dpmsolver", "dpmsolver++", "sde-dpmsolver++"])
 @pytest.mark.parametrize("name", ["DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"])
 @pytest.mark.parametrize("karras", [True, False])
-def test_the_algorithm_types_run(ours: SdPipeline, name: str, algorithm: str, karras: bool) -> None:
-    assert torch.isfinite(run(ours, job(sampler=SamplerChoice(name, karras, algorithm)))).all()
+def test_the_algorithm_types_equal_diffusers(
+    ours: SdPipeline, theirs: StableDiffusionImg2ImgPipeline, name: str, algorithm: str, karras: bool
+) -> None:
+    asked = make_job(sampler=SamplerChoice(name, karras, algorithm), steps=8)
+    wanted = reference(theirs, asked)
+    assert (latents_of(ours, asked)[0] - wanted).abs().max() <= 1e-3 * wanted.abs().max()
 
 
 def test_the_default_sampler_is_the_models_own(ours: SdPipeline) -> None:
-    assert type(ours.encode(job()).sampler).__name__ == POCKET.default_sampler
+    assert ours.prepare(make_job()).sampler == POCKET.default_sampler
 
 
-def test_strength_that_leaves_no_step_returns_the_init_image(ours: SdPipeline) -> None:
-    asked = job(strength=0.1, samples=2)
-    generation = ours.encode(asked)
-    assert generation.total == 0
-    assert np.array_equal(ours.decode(generation).pixels, np.stack([asked.init_image] * 2))
+def test_samples_are_the_pictures_of_the_seeds_that_follow(ours: SdPipeline) -> None:
+    together = latents_of(ours, make_job(samples=3, seed=2**32 - 1))
+    alone = latents_of(ours, *(make_job(seed=seed) for seed in (2**32 - 1, 0, 1)))
+    for one, other in zip(together, alone, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
 
 
-@pytest.mark.parametrize("skip", range(1, 9))
+def test_strength_that_leaves_no_step_needs_no_evaluation(ours: SdPipeline) -> None:
+    assert ours.prepare(make_job(strength=0.1)).evaluations == 0
+
+
+@pytest.mark.parametrize("skip", range(2, 9))
 def test_every_clip_skip_gives_embeddings_of_its_own(ours: SdPipeline, skip: int) -> None:
-    text = ours.encode(job(clip_skip=skip)).text
-    assert text.shape[1:] == (77, 64)
-    assert skip == 1 or not torch.allclose(text, ours.encode(job(clip_skip=1)).text)
+    usual, skipped = encode(ours, make_job(), make_job(clip_skip=skip))
+    assert usual.prompt.embeds.shape == skipped.prompt.embeds.shape == (77, 64)
+    assert not torch.allclose(usual.prompt.embeds, skipped.prompt.embeds)
 
 
-def test_another_vae_changes_a_jobs_picture_and_not_the_next_jobs(ours: SdPipeline) -> None:
-    def shown(vae: str | None) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        generation = ours.encode(job(vae=vae))
-        while generation.done < generation.total:
-            ours.advance(generation, ours.denoise(generation))
-        return ours.decode(generation).pixels
+def test_long_and_weighted_prompts_share_a_call_with_short_ones(ours: SdPipeline) -> None:
+    jobs = [make_job(prompt=prompt) for prompt in ("a star", ", ".join(["a (red:1.3) star"] * 40), "a [red] star")]
+    together = latents_of(ours, *jobs)
+    for asked, latents in zip(jobs, together, strict=True):
+        assert torch.allclose(latents, latents_of(ours, asked)[0], atol=1e-4)
 
-    before, worn, after = shown(None), shown("pastel"), shown(None)
+
+def test_another_vae_changes_a_jobs_picture_and_not_its_neighbours(ours: SdPipeline) -> None:
+    rows = encode(ours, make_job(), make_job(vae="pastel"), make_job())
+    finish(ours, rows)
+    before, worn, after = ours.decode(rows)
     assert np.abs(before.astype(int) - worn).mean() > 10
     assert np.array_equal(before, after)
+
+
+def test_a_preview_shows_the_colours_that_come(ours: SdPipeline) -> None:
+    (row,) = encode(ours, make_job(strength=0.2, steps=10))
+    step(ours, [row])
+    preview = ours.preview(row).astype(int)
+    assert preview.shape == (8, 8, 3)
+    assert np.abs(preview[0, 0] - make_job().init_image[:8, :8].mean((0, 1))).max() < 60

@@ -1,0 +1,84 @@
+"""Pictures to latents and back, through a model's own VAE or another one of the catalogue.
+
+Owns scaling and batch sizes. Which pictures are asked for again is the caller's cache's business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch import Tensor
+
+from serve_app.messages import Pixels
+
+T = TypeVar("T")
+BATCH_PIXELS = 4 * 512 * 512
+"""Pixels that one VAE call may hold: its activations are what fills a device's memory."""
+SWATCHES, SWATCH_SIDE, SWATCH_GRID = 8, 16, 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posterior:
+    """What the VAE makes of one picture before anything is drawn from it."""
+
+    parameters: Tensor
+    """(1, 2 * channels, height/8, width/8), means and log variances."""
+    scale: float
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Scaled float32 latents (channels, height/8, width/8), drawn as diffusers draws them."""
+        drawn = DiagonalGaussianDistribution(self.parameters).sample(generator)
+        return (drawn * self.scale)[0].float()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return self.parameters.nbytes
+
+
+def encode_pictures(vae: AutoencoderKL, pictures: Sequence[Pixels]) -> list[Posterior]:
+    """The posteriors of pictures (height, width, 3) of one size, in as few calls as memory allows."""
+    made: list[Posterior] = []
+    for part in _batches(pictures, pictures[0].shape[0] * pictures[0].shape[1]):
+        pixels = torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2).to(vae.device, vae.dtype)
+        parameters = vae.encode(pixels / 127.5 - 1).latent_dist.parameters
+        made += [Posterior(each.clone(), vae.config.scaling_factor) for each in parameters.split(1)]
+    return made
+
+
+def decode_latents(vae: AutoencoderKL, latents: Tensor) -> list[Pixels]:
+    """uint8 RGB (height, width, 3) of each of the latents (n, channels, height/8, width/8)."""
+    made: list[Pixels] = []
+    for part in _batches(latents.unbind(), latents.shape[2] * latents.shape[3] * 64):
+        scaled = (torch.stack(list(part)) / vae.config.scaling_factor).to(vae.dtype)
+        colours = vae.decode(scaled, return_dict=False)[0].float()
+        pixels = ((colours / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        made += list(pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+    return made
+
+
+@torch.inference_mode()
+def preview_colours(vae: AutoencoderKL) -> Tensor:
+    """A linear map (3, channels + 1) from scaled latents and 1 to RGB in -1..1, by least squares over swatches.
+
+    One latent pixel holds little more than its own 8 × 8 pixels' colour, so a linear map shows what is coming
+    for nothing.
+    """
+    side = SWATCH_SIDE * SWATCH_GRID
+    colours = np.random.default_rng(0).integers(0, 256, (SWATCHES, SWATCH_GRID, SWATCH_GRID, 3), dtype=np.uint8)
+    pictures = list(colours.repeat(SWATCH_SIDE, axis=1).repeat(SWATCH_SIDE, axis=2))
+    posteriors = encode_pictures(vae, pictures)
+    means = torch.cat([each.parameters.chunk(2, dim=1)[0] * each.scale for each in posteriors]).float().cpu()
+    inputs = torch.cat([means, torch.ones_like(means[:, :1])], dim=1).permute(0, 2, 3, 1).flatten(0, 2)
+    factor = side // means.shape[-1]
+    wanted = torch.from_numpy(np.stack(pictures))[:, factor // 2 :: factor, factor // 2 :: factor].flatten(0, 2)
+    return torch.linalg.lstsq(inputs, wanted / 127.5 - 1).solution.T.contiguous().to(vae.device)
+
+
+def _batches(items: Sequence[T], pixels: int) -> list[Sequence[T]]:
+    size = max(1, BATCH_PIXELS // pixels)
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,277 @@
+"""Latent diffusion on a Stable Diffusion UNet, as the engine's verbs over any mix of rows.
+
+Follows diffusers' image-to-image pipelines number for number, but gathers rows of many jobs into each
+call. What differs between families (text towers, extra conditions) is left to the subclasses.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+import numpy as np
+import tomesd
+import torch
+from torch import Tensor
+
+from serve_app.config import ModelEntry
+from serve_app.errors import InvalidFields
+from serve_app.messages import Img2ImgJob, Pixels
+from serve_app.pipelines.addons import Addons
+from serve_app.pipelines.autoencoder import Posterior, decode_latents, encode_pictures, preview_colours
+from serve_app.pipelines.cache import ByteLru
+from serve_app.pipelines.lora import RowLoras
+from serve_app.pipelines.rows import LatentDraft, LatentRow, course_of
+from serve_app.pipelines.text import Fragments, TextEmbeds, TextKey, TextTower, encode_texts, level_texts, stack_text
+from serve_app.pipelines.weights import set_threads
+from serve_app.samplers.noise import epsilon_weights, fresh_noise
+from serve_app.samplers.plan import SamplerTables
+
+T = TypeVar("T")
+TOKEN_MERGING_RATIO = 0.5
+EMPTY: Fragments = ()
+Parser = Callable[[str], Fragments]
+"""A prompt to texts with weights."""
+
+
+class LatentPipeline:
+    """One loaded model. `prepare` may be called from any thread, everything else from one."""
+
+    def __init__(self, entry: ModelEntry, parts: Any, towers: Sequence[TextTower], parse: Parser) -> None:  # noqa: ANN401
+        set_threads(entry)
+        self._entry = entry
+        self._parts = parts
+        self._unet = parts.unet
+        self._towers = tuple(towers)
+        self._parse = parse
+        self._addons = Addons(entry, parts)
+        self._tables = SamplerTables()
+        self._unet_loras = RowLoras(parts.unet)
+        self._text_loras = [RowLoras(tower.encoder) for tower in towers]
+        self._texts: ByteLru[TextKey, TextEmbeds] = ByteLru(entry.prompt_cache_bytes)
+        self._pictures: ByteLru[tuple[str, str | None], Posterior] = ByteLru(entry.picture_cache_bytes)
+        self._colours = preview_colours(parts.vae)
+        # merges where the UNet's attention has most tokens: SDXL has none at the latents' own size
+        merged = [block.startswith("CrossAttn") for block in parts.unet.config.down_block_types].index(True)
+        tomesd.apply_patch(parts.unet, ratio=0.0, max_downsample=2**merged, use_rand=False)
+
+    def warm(self) -> None:
+        """Probe the common samplers before the first job asks."""
+        self._tables.warm(self._parts.scheduler.config, self._entry.default_sampler)
+
+    @property
+    def cached_bytes(self) -> dict[str, int]:
+        """What the caches hold, by the name of the budget in the catalogue entry."""
+        return {
+            "prompt_cache_bytes": self._texts.used_bytes,
+            "picture_cache_bytes": self._pictures.used_bytes,
+            "lora_bytes": self._addons.lora_bytes,
+        }
+
+    def prepare(self, job: Img2ImgJob) -> LatentDraft:
+        """Plan the sampler, read LoRA, VAE and embedding files.
+
+        Raises `InvalidFields` for an impossible sampler, or a clip_skip past the text encoders' layers.
+        """
+        if job.clip_skip > (deepest := min(tower.deepest_skip for tower in self._towers)):
+            raise InvalidFields({"clip_skip": [f"The clip skip may not be greater than {deepest} for this model."]})
+        try:
+            plan = self._tables.plan(
+                job.sampler, self._entry.default_sampler, self._parts.scheduler.config, job.steps, job.strength
+            )
+        except ValueError as error:
+            raise InvalidFields({"scheduler": [f"The selected scheduler cannot run so: {error}"]}) from error
+        self._addons.vae(job.vae)
+        for name in job.embeddings:
+            self._addons.read_embedding(name)
+        loras = tuple((self._addons.lora(lora.id), lora.strength) for lora in job.loras)
+        return LatentDraft(job, plan, course_of(plan), loras)
+
+    @torch.inference_mode()
+    def encode(self, drafts: Sequence[LatentDraft]) -> list[list[LatentRow]]:
+        """Prompts through the text encoders, pictures through the VAEs, each kind in as few calls as agree."""
+        for draft in drafts:
+            for name in draft.job.embeddings:
+                self._addons.wear_embedding(name)
+        texts = self._encode_texts(drafts)
+        posteriors = self._encode_pictures(drafts)
+        return [self._rows(draft, texts[id(draft)], posteriors[id(draft)]) for draft in drafts]
+
+    @torch.inference_mode()
+    def denoise(self, rows: Sequence[LatentRow]) -> Tensor:
+        """The model's raw outputs, guidance applied: float32 (rows, channels, height/8, width/8)."""
+        owners = [place for place, row in enumerate(rows) for _ in row.texts]
+        scales = self._column([row.input_scale for row in rows])
+        inputs = (torch.stack([row.latents for row in rows]) * scales)[owners].to(self._unet.dtype)
+        timesteps = self._numbers([rows[place].timestep for place in owners])
+        texts = [text for row in rows for text in row.texts]
+        embeds, mask = stack_text([text.embeds for text in texts])
+        merging = rows[0].draft.group.merged
+        self._unet._tome_info["args"]["ratio"] = TOKEN_MERGING_RATIO if merging else 0.0
+        with self._unet_loras.wearing([rows[place].draft.unet_worn for place in owners]):
+            outputs = self._unet(
+                inputs, timesteps, encoder_hidden_states=embeds, encoder_attention_mask=mask,
+                added_cond_kwargs=self._conditions(rows, owners, texts), return_dict=False,
+            )[0]  # fmt: skip
+        return self._guide(rows, outputs.float())
+
+    @torch.inference_mode()
+    def advance(self, rows: Sequence[LatentRow], output: Tensor) -> None:
+        """One step of every row: all tables in one product, steppers each by itself."""
+        tabled = []
+        for row, own in zip(rows, output.unbind(), strict=True):
+            if row.stepper is not None:
+                row.latents = row.stepper.advance(row.done, row.latents[None], own[None], row.generator)[0]
+            else:
+                drawn = fresh_noise(row.latents, row.generator) if row.draft.course.draws[row.done] else None
+                row.remember(own.clone(), drawn)
+                tabled.append(row)
+        for row, latents in zip(tabled, fused_update(tabled), strict=True):
+            row.latents = latents
+        for row in rows:
+            row.done += 1
+
+    @torch.inference_mode()
+    def decode(self, rows: Sequence[LatentRow]) -> list[Pixels]:
+        """uint8 RGB (height, width, 3) of each row, those of one VAE and size together."""
+        pictures: dict[int, Pixels] = {}
+        for (vae, _), group in _grouped(rows, lambda row: (row.draft.job.vae, row.latents.shape)).items():
+            latents = torch.stack([row.latents for row in group])
+            for row, pixels in zip(group, decode_latents(self._addons.vae(vae), latents), strict=True):
+                pictures[id(row)] = pixels
+        return [pictures[id(row)] for row in rows]
+
+    @torch.inference_mode()
+    def preview(self, row: LatentRow) -> Pixels:
+        """What the model makes of the row's noise by now, through a linear map from latents to colours."""
+        latents = row.latents
+        if row.outputs and row.done:
+            latents = self._clean(row)
+        flat = torch.cat([latents.flatten(1), torch.ones(1, latents[0].numel(), device=latents.device)])
+        colours = (self._colours @ flat).view(3, *latents.shape[1:])
+        return ((colours / 2 + 0.5).clamp(0, 1) * 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def _clean(self, row: LatentRow) -> Tensor:
+        """The clean latents that the last evaluation pointed to: (input - sigma-part of epsilon) / signal."""
+        course, last = row.draft.course, row.done - 1
+        alpha_bars = self._parts.scheduler.alphas_cumprod
+        alpha_bar = float(alpha_bars[min(max(round(course.timesteps[last]), 0), len(alpha_bars) - 1)])
+        signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        seen = row.samples[0] * course.input_scales[last]
+        of_input, of_output = epsilon_weights(self._parts.scheduler.config.prediction_type, noise / signal)
+        return (seen - noise * (of_input * seen + of_output * row.outputs[0])) / signal
+
+    def _conditions(
+        self, rows: Sequence[LatentRow], owners: Sequence[int], texts: Sequence[TextEmbeds]
+    ) -> dict[str, Tensor] | None:
+        """What the UNet wants besides text, for each UNet row; nothing here."""
+        del rows, owners, texts  # SDXL's wants them
+        return None
+
+    def _guide(self, rows: Sequence[LatentRow], outputs: Tensor) -> Tensor:
+        """Classifier-free guidance of those rows that have a twin: plain + scale * (prompted - plain)."""
+        last = [place - 1 for place in np.cumsum([row.width for row in rows]).tolist()]
+        first = [place - row.width + 1 for place, row in zip(last, rows, strict=True)]
+        plain, prompted = outputs[first], outputs[last]
+        return plain + self._column([row.draft.job.guidance_scale for row in rows]) * (prompted - plain)
+
+    def _rows(
+        self, draft: LatentDraft, texts: tuple[TextEmbeds, TextEmbeds | None], posterior: Posterior
+    ) -> list[LatentRow]:
+        return [self._row(draft, sample, texts, posterior) for sample in range(draft.job.samples)]
+
+    def _row(
+        self, draft: LatentDraft, sample: int, texts: tuple[TextEmbeds, TextEmbeds | None], posterior: Posterior
+    ) -> LatentRow:
+        generator = torch.Generator("cpu").manual_seed((draft.job.seed + sample) % 2**32)
+        clean = posterior.sample(generator)
+        noise = fresh_noise(clean, generator)
+        own, noisy = draft.course.start
+        stepper = draft.plan.stepper() if draft.course.coefficients is None else None
+        return LatentRow(draft, generator, own * clean + noisy * noise, texts[0], texts[1], stepper)
+
+    def _encode_pictures(self, drafts: Sequence[LatentDraft]) -> dict[int, Posterior]:
+        keys = {id(draft): (_digest(draft.job.init_image), draft.job.vae) for draft in drafts}
+        found = {key: posterior for key in keys.values() if (posterior := self._pictures.get(key)) is not None}
+        missing = {keys[id(draft)]: draft.job for draft in drafts if keys[id(draft)] not in found}
+        for (vae, _), group in _grouped(missing.items(), lambda it: (it[1].vae, it[1].init_image.shape)).items():
+            made = encode_pictures(self._addons.vae(vae), [job.init_image for _, job in group])
+            for (key, _), posterior in zip(group, made, strict=True):
+                found[key] = posterior
+                self._pictures.put(key, posterior, posterior.nbytes)
+        return {draft: found[key] for draft, key in keys.items()}
+
+    def _encode_texts(self, drafts: Sequence[LatentDraft]) -> dict[int, tuple[TextEmbeds, TextEmbeds | None]]:
+        keys = {id(draft): self._text_keys(draft) for draft in drafts}
+        wanted = {key: draft for draft in drafts for key in keys[id(draft)]}
+        found = {key: embeds for key in wanted if (embeds := self._texts.get(key)) is not None}
+        missing = [(key, draft) for key, draft in wanted.items() if key not in found]
+        for _, group in _grouped(missing, lambda it: it[0].worn).items():
+            made = self._encode_worn([key for key, _ in group], group[0][1])
+            for key, embeds in made.items():
+                found[key] = embeds
+                self._texts.put(key, embeds, _nbytes(embeds))
+        return {draft: self._levelled([found[key] for key in several]) for draft, several in keys.items()}
+
+    def _text_keys(self, draft: LatentDraft) -> list[TextKey]:
+        """The prompt's, the negative prompt's where it is used, and the empty one's that fills the shorter of both."""
+        job = draft.job
+        worn = (job.embeddings, *((file.id, strength) for file, strength in draft.loras if file.has_text))
+        texts = [job.prompt]
+        if draft.guided or draft.course.unconditional:
+            texts.append(job.negative_prompt)
+        fragments = [self._addons.spell(self._parse(text), job.embeddings) for text in texts]
+        return [TextKey(each, job.clip_skip, worn) for each in (*fragments, EMPTY)]
+
+    def _encode_worn(self, keys: Sequence[TextKey], draft: LatentDraft) -> Mapping[TextKey, TextEmbeds]:
+        """Keys of one worn set in one call; every row of it wears the same."""
+        with ExitStack() as stack:
+            for place, loras in enumerate(self._text_loras):
+                stack.enter_context(loras.wearing([draft.text_worn(place)]))
+            return encode_texts(self._towers, keys)
+
+    def _levelled(self, embeds: Sequence[TextEmbeds]) -> tuple[TextEmbeds, TextEmbeds | None]:
+        *used, empty = embeds
+        levelled = level_texts([text.embeds for text in used], empty.embeds)
+        both = [
+            TextEmbeds(rows.to(self._unet.device, self._unet.dtype), text.pooled)
+            for rows, text in zip(levelled, used, strict=True)
+        ]
+        return both[0], both[1] if len(both) > 1 else None
+
+    def _numbers(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self._unet.device)
+
+    def _column(self, values: Sequence[float]) -> Tensor:
+        return self._numbers(values)[:, None, None, None]
+
+
+def fused_update(rows: Sequence[LatentRow]) -> list[Tensor]:
+    """The next latents of rows with tables, of one size: one matrix product over all that they have seen."""
+    if not rows:
+        return []
+    terms = [row.terms() for row in rows]
+    weights = np.zeros((len(rows), sum(map(len, terms))), dtype=np.float32)
+    column = 0
+    for place, own in enumerate(terms):
+        for weight, _ in own:
+            weights[place, column] = weight
+            column += 1
+    seen = torch.stack([value for own in terms for _, value in own])
+    made = torch.from_numpy(weights).to(seen.device) @ seen.flatten(1)
+    return [latents.clone() for latents in made.view(len(rows), *seen.shape[1:])]
+
+
+def _grouped(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:
+    groups: dict[Any, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def _nbytes(text: TextEmbeds) -> int:
+    return text.embeds.nbytes + (0 if text.pooled is None else text.pooled.nbytes)
+
+
+def _digest(picture: Pixels) -> str:
+    return hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()
