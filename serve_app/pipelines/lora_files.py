@@ -70,7 +70,10 @@ def read_lora(name: str, file: Path, parts: Any) -> LoraFile:  # noqa: ANN401 (a
         )  # fmt: skip
         place = {"device": parts.unet.device, "dtype": parts.unet.dtype}
         encoders = [each for each in TEXT_ENCODERS if getattr(parts, each, None) is not None]
-        unet, *texts = (_pairs(_part(state, each), _part(alphas or {}, each), place) for each in ("unet", *encoders))
+        unet, *texts = (
+            _housed(getattr(parts, each), _pairs(_part(state, each), _part(alphas or {}, each), place))
+            for each in ("unet", *encoders)
+        )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise GenerationFailed(f"LoRA {name!r} cannot be read: {error}") from error
     _require_fit(name, parts.unet, unet)
@@ -109,6 +112,12 @@ def _pairs(state: Mapping[str, Tensor], alphas: Mapping[str, float], place: Mapp
         rank = down.shape[0]
         pairs[module] = LoraPair(down.to(**place), (up.float() * (float(alphas.get(key, rank)) / rank)).to(**place))
     return pairs
+
+
+def _housed(network: torch.nn.Module, modules: LoraModules) -> LoraModules:
+    """By the network's own module names: an encoder with a projection still holds its layers in `text_model`."""
+    inner = {name.removeprefix("text_model."): name for name, _ in network.named_modules()}
+    return {inner.get(name, name): pair for name, pair in modules.items()}
 
 
 def _require_fit(name: str, network: torch.nn.Module, modules: LoraModules) -> None:

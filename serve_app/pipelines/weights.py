@@ -22,6 +22,9 @@ from serve_app.errors import ConfigError, GenerationFailed
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CHANNELS, LEVELS = 4, 4
 """What every Stable Diffusion has: latents of four channels, and three halvings from pixels to them."""
+MIN_WORDS = 0.5
+"""Where there is no tokenizer's file, transformers makes one of a few words without a word about it. A tokenizer
+has to know this share of its encoder's vocabulary."""
 FAMILIES = {None: "sd", "text_time": "sdxl"}
 """The family of a UNet by what it wants to be told besides text (diffusers' `addition_embed_type`)."""
 UNREADABLE = (
@@ -124,15 +127,25 @@ def _misfits(entry: ModelEntry, parts: Any) -> list[str]:  # noqa: ANN401 (a dif
     unet = parts.unet.config
     family = FAMILIES.get(unet.addition_embed_type)
     judged = {
-        "it lacks a text encoder, as refiners do": parts.text_encoder is None,
         f"its UNet takes {unet.in_channels} channels and not {CHANNELS}, as those that inpaint or upscale do": (
             unet.in_channels != CHANNELS
         ),
         f"its UNet is of family {family or 'unknown'}, the catalogue says {entry.family}": family != entry.family,
-        "its tokenizer is missing": len(parts.tokenizer or ()) < MIN_WORDS * parts.text_encoder.config.vocab_size,
         "its UNet is distilled for a guidance input, which it would not get": unet.time_cond_proj_dim is not None,
     }
-    return [reason for reason, holds in judged.items() if holds] + _vae_misfits(parts.vae)
+    return [reason for reason, holds in judged.items() if holds] + _text_misfits(parts) + _vae_misfits(parts.vae)
+
+
+def _text_misfits(parts: Any) -> list[str]:  # noqa: ANN401 (a diffusers pipeline of any family)
+    if parts.text_encoder is None or parts.tokenizer is None:
+        return ["it lacks a text encoder, as refiners do"]
+    towers = [("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")]
+    present = [(name, encoder) for name, encoder in towers if getattr(parts, encoder, None) is not None]
+    return [
+        f"its {name} is missing"
+        for name, encoder in present
+        if len(getattr(parts, name)) < MIN_WORDS * getattr(parts, encoder).config.vocab_size
+    ]
 
 
 def _vae_misfits(vae: AutoencoderKL) -> list[str]:

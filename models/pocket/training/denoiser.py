@@ -27,7 +27,7 @@ NO_CAPTION = 0.12
 EARLY_EXIT = 0.25
 """Share of steps whose text embeddings come from an earlier layer, so that every clip_skip works."""
 LARGEST_WEIGHT = 30.0
-PHASES = ((1900, 1e-3, 0.6), (2500, 8e-4, 0.85), (5000, 1e-3, 0.6), (6050, 7e-4, 0.65))
+PHASES = ((1900, 1e-3, 0.6), (2500, 8e-4, 0.85), (5000, 1e-3, 0.6), (5850, 7e-4, 0.6))
 """Last step, peak learning rate, and the share after which the larger sizes come in: cosine decay with warm
 restarts (Loshchilov and Hutter 2017). After the first phase grounds were right, after the second colours."""
 READING_FROM = 2500

@@ -4,10 +4,13 @@ them. The other direction of what `diffusers.loaders.single_file_utils` knows, f
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+Network = Any
+"""Of diffusers or transformers, which are untyped."""
 State = dict[str, Tensor]
 Rules = Sequence[tuple[str, str]]
 
@@ -35,7 +38,7 @@ OPEN_CLIP: Rules = (
 )  # fmt: skip
 
 
-def original_unet(unet: torch.nn.Module) -> State:
+def original_unet(unet: Network) -> State:
     """Without the prefix `model.diffusion_model.`."""
     return {unet_name(name, unet.config.layers_per_block): weight for name, weight in unet.state_dict().items()}
 
@@ -58,7 +61,7 @@ def unet_name(name: str, layers: int) -> str:
     return f"{'input' if way == 'down' else 'output'}_blocks.{first + int(layer)}.{inner}"
 
 
-def original_vae(vae: torch.nn.Module) -> State:
+def original_vae(vae: Network) -> State:
     """Without the prefix `first_stage_model.`; attention weights are 1×1 convolutions there."""
     last = len(vae.config.up_block_types) - 1
     named = {}
@@ -69,13 +72,13 @@ def original_vae(vae: torch.nn.Module) -> State:
     return named
 
 
-def original_clip(encoder: torch.nn.Module) -> State:
+def original_clip(encoder: Network) -> State:
     """Without the prefix `...transformer.`: as transformers 4 named them, and with the ids that it kept."""
     ids = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
     return ids | {f"text_model.{_bare(name)}": weight for name, weight in encoder.state_dict().items()}
 
 
-def original_open_clip(encoder: torch.nn.Module) -> State:
+def original_open_clip(encoder: Network) -> State:
     """Without the prefix `...model.`: queries, keys and values in one matrix, the projection transposed."""
     state = {_bare(name): weight for name, weight in encoder.state_dict().items()}
     named: State = {"logit_scale": torch.tensor(4.6)}
@@ -90,18 +93,18 @@ def original_open_clip(encoder: torch.nn.Module) -> State:
     return named
 
 
-def original_names(parts: object) -> State:
+def original_names(parts: Network) -> State:
     """A whole model as one file, with the schedule that the training program left in it."""
     return {
         "betas": torch.linspace(0.1, 0.2, 1000), "model_ema.num_updates": torch.tensor(1),
-        **_prefixed("model.diffusion_model.", _with_upsamplers(original_unet(parts.unet))),  # type: ignore[attr-defined]
-        **_prefixed("first_stage_model.", original_vae(parts.vae)),  # type: ignore[attr-defined]
+        **_prefixed("model.diffusion_model.", _with_upsamplers(original_unet(parts.unet))),
+        **_prefixed("first_stage_model.", original_vae(parts.vae)),
         **_texts(parts),
     }  # fmt: skip
 
 
-def _texts(parts: object) -> State:
-    first = parts.text_encoder  # type: ignore[attr-defined]
+def _texts(parts: Network) -> State:
+    first = parts.text_encoder
     second = getattr(parts, "text_encoder_2", None)
     if second is not None:
         return {

@@ -20,6 +20,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from serve_app.config import POCKET, PROJECT
 from tests.unit.pipelines.original_names import original_names
 
+Pipeline = Any
+"""A pipeline of diffusers' own, which are untyped."""
 TOKENIZER = PROJECT / POCKET.source / "tokenizer"
 FAMILIES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl"}
 """Small models by name, with the family that a catalogue entry names."""
@@ -36,7 +38,7 @@ XL_BLOCKS = {
 }
 
 
-def make_model(name: str, **unet: Any) -> Any:  # noqa: ANN401 (a diffusers pipeline)
+def make_model(name: str, **unet: Any) -> Pipeline:  # noqa: ANN401 (diffusers' own)
     """The small model `name` of `FAMILIES` as diffusers' own pipeline; `unet` overrides its UNet's configuration."""
     torch.manual_seed(7)
     makers = {"sd1": _make_sd1, "sd2": _make_sd2, "sdxl": _make_sdxl}
@@ -45,13 +47,13 @@ def make_model(name: str, **unet: Any) -> Any:  # noqa: ANN401 (a diffusers pipe
     return pipeline
 
 
-def save_single_file(pipeline: object, file: Path) -> Path:
+def save_single_file(pipeline: Pipeline, file: Path) -> Path:
     """All its weights in one safetensors file, named as on model sites."""
     save_file(original_names(pipeline), file)
     return file
 
 
-def save_configuration(pipeline: Any, folder: Path) -> Path:  # noqa: ANN401 (a diffusers pipeline)
+def save_configuration(pipeline: Pipeline, folder: Path) -> Path:
     """Its folder without weights: what a catalogue entry's `config` names."""
     pipeline.save_pretrained(folder)
     for weights in folder.rglob("*.safetensors"):

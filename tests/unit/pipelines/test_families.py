@@ -1,5 +1,6 @@
 """Each family from a diffusers folder and from a single file, in mixed batches, against diffusers' own pipeline."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from transformers import CLIPTextModel
 
 from serve_app.config import ModelEntry
@@ -21,6 +23,7 @@ from serve_app.samplers.names import ORDINARY, build_sampler
 from tests.unit.pipelines.driving import encode, finish, latents_of, make_job, step
 from tests.unit.pipelines.small_models import (
     FAMILIES,
+    Pipeline,
     make_model,
     make_schedule,
     save_configuration,
@@ -37,9 +40,9 @@ Maker = Callable[[str], Any]
 @pytest.fixture(scope="module")
 def theirs() -> Maker:
     """diffusers' own pipelines, made once; shallow ones, for they run often."""
-    made: dict[str, Any] = {}
+    made: dict[str, Pipeline] = {}
 
-    def make(name: str) -> Any:  # noqa: ANN401 (a diffusers pipeline)
+    def make(name: str) -> Pipeline:
         if name not in made:
             made[name] = make_model(name, layers_per_block=1)
         return made[name]
@@ -65,7 +68,7 @@ def ours(theirs: Maker, tmp_path_factory: pytest.TempPathFactory) -> Maker:
 def load(name: str, source: Path, config: Path | None = None) -> LatentPipeline:
     place = {"source": str(source), "config": None if config is None else str(config)}
     return load_pipeline(
-        ModelEntry(id=name, family=FAMILIES[name], torch_threads=1, **place),  # type: ignore[arg-type]
+        ModelEntry(id=name, family=FAMILIES[name], torch_threads=1, **place),
         parse_weights,
     )
 
@@ -79,7 +82,7 @@ def varied(place: int, **changes: object) -> Img2ImgJob:
     return make_job(**{**fields, **changes})
 
 
-def reference(pipeline: Any, asked: Img2ImgJob, **options: object) -> torch.Tensor:  # noqa: ANN401 (a diffusers pipeline)
+def reference(pipeline: Pipeline, asked: Img2ImgJob, **options: object) -> torch.Tensor:
     """diffusers' own latents, run alone on the model's own noise schedule."""
     kept, base = pipeline.scheduler, dict(pipeline.scheduler.config)
     pipeline.scheduler = build_sampler(asked.sampler, "DDIMScheduler", base)
@@ -156,6 +159,19 @@ def test_what_happens_to_other_rows_changes_nothing_in_a_row(ours: Maker, name: 
     step(ours(name), [*rest[:2], row])  # two leave
     finish(ours(name), [row, *encode(ours(name), varied(9))])  # one joins
     assert (row.latents - alone).abs().max() <= 1e-5 * alone.abs().max()
+
+
+def test_a_schedule_that_leaves_things_unsaid_lets_each_sampler_choose_as_in_diffusers(tmp_path: Path) -> None:
+    pipeline = make_model("sd1", layers_per_block=1)
+    pipeline.save_pretrained(tmp_path)
+    file = tmp_path / "scheduler" / "scheduler_config.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({name: fact for name, fact in said.items() if name != "timestep_spacing"}))
+    pipeline.scheduler = DDIMScheduler.from_pretrained(tmp_path, subfolder="scheduler")
+    names = ("DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler")
+    jobs = [make_job(sampler=SamplerChoice(name)) for name in names]
+    for asked, latents in zip(jobs, latents_of(load("sd1", tmp_path), *jobs), strict=True):
+        assert_close(latents, reference(pipeline, asked))
 
 
 # Stable Diffusion 2.x
