@@ -21,7 +21,7 @@ from serve_app.pipelines.addons import Addons
 from serve_app.pipelines.autoencoder import Posterior, decode_latents, encode_pictures, preview_colours
 from serve_app.pipelines.cache import ByteLru
 from serve_app.pipelines.lora import RowLoras
-from serve_app.pipelines.rows import LatentDraft, LatentRow, course_of
+from serve_app.pipelines.rows import SHRINK, LatentDraft, LatentRow, course_of
 from serve_app.pipelines.text import Fragments, TextEmbeds, TextKey, TextTower, encode_texts, level_texts, stack_text
 from serve_app.pipelines.weights import set_threads
 from serve_app.samplers.noise import epsilon_weights, fresh_noise
@@ -29,6 +29,9 @@ from serve_app.samplers.plan import SamplerTables
 
 T = TypeVar("T")
 TOKEN_MERGING_RATIO = 0.5
+LEAST_MERGED_TOKENS = 32 * 32
+"""Attention maps smaller than this are left whole."""
+MOST_BREAKS = 16
 EMPTY: Fragments = ()
 Parser = Callable[[str], Fragments]
 """A prompt to texts with weights."""
@@ -52,8 +55,9 @@ class LatentPipeline:
         self._pictures: ByteLru[tuple[str, str | None], Posterior] = ByteLru(entry.picture_cache_bytes)
         self._colours = preview_colours(parts.vae)
         # merges where the UNet's attention has most tokens: SDXL has none at the latents' own size
-        merged = [block.startswith("CrossAttn") for block in parts.unet.config.down_block_types].index(True)
-        tomesd.apply_patch(parts.unet, ratio=0.0, max_downsample=2**merged, use_rand=False)
+        first = [block.startswith("CrossAttn") for block in parts.unet.config.down_block_types].index(True)
+        self._attention_shrink = SHRINK * 2**first
+        tomesd.apply_patch(parts.unet, ratio=0.0, max_downsample=2**first, use_rand=False)
 
     def warm(self) -> None:
         """Probe the common samplers before the first job asks."""
@@ -71,8 +75,10 @@ class LatentPipeline:
     def prepare(self, job: Img2ImgJob) -> LatentDraft:
         """Plan the sampler, read LoRA, VAE and embedding files.
 
-        Raises `InvalidFields` for an impossible sampler, or a clip_skip past the text encoders' layers.
+        Raises `InvalidFields` for an impossible sampler, a clip_skip past the text encoders' layers, or a prompt of
+        very many chunks.
         """
+        self._require_few_breaks(job)
         if job.clip_skip > (deepest := min(tower.deepest_skip for tower in self._towers)):
             raise InvalidFields({"clip_skip": [f"The clip skip may not be greater than {deepest} for this model."]})
         try:
@@ -85,7 +91,22 @@ class LatentPipeline:
         for name in job.embeddings:
             self._addons.read_embedding(name)
         loras = tuple((self._addons.lora(lora.id), lora.strength) for lora in job.loras)
-        return LatentDraft(job, plan, course_of(plan), loras)
+        return LatentDraft(job, plan, course_of(plan), loras, self._merges(job))
+
+    def _merges(self, job: Img2ImgJob) -> bool:
+        """Whether tokens are merged: few of them cost little, and half of few is too few for a picture."""
+        tokens = (job.height // self._attention_shrink) * (job.width // self._attention_shrink)
+        return job.token_merging and tokens >= LEAST_MERGED_TOKENS
+
+    def _require_few_breaks(self, job: Img2ImgJob) -> None:
+        """A `BREAK` is six characters and opens a row of the text encoder: a long prompt of them is an attack."""
+        prompts = {"prompt": job.prompt, "negative_prompt": job.negative_prompt}
+        bad = [
+            name for name, prompt in prompts.items() if sum(not text for text, _ in self._parse(prompt)) > MOST_BREAKS
+        ]
+        if bad:
+            said = "The {} may not have more than {} BREAKs."
+            raise InvalidFields({name: [said.format(name.replace("_", " "), MOST_BREAKS)] for name in bad})
 
     @torch.inference_mode()
     def encode(self, drafts: Sequence[LatentDraft]) -> list[list[LatentRow]]:

@@ -59,11 +59,13 @@ class LatentDraft:
     course: Course
     loras: tuple[tuple[LoraFile, float], ...]
     """Files with strengths, in the job's order."""
+    merged: bool
+    """Whether tokens are merged."""
 
     @property
     def group(self) -> GroupKey:
-        """Latent size, and token merging where the job wants it."""
-        return GroupKey(self.job.height // SHRINK, self.job.width // SHRINK, self.job.token_merging)
+        """Latent size, and whether tokens are merged."""
+        return GroupKey(self.job.height // SHRINK, self.job.width // SHRINK, self.merged)
 
     @property
     def sampler(self) -> str:

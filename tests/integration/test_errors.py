@@ -48,7 +48,7 @@ BAD_FIELDS: list[tuple[str, object, str]] = [
     ("strength", {}, NUMBER.format("strength")),
     ("seed", "lucky", INTEGER.format("seed")),
     ("scheduler", "FancyScheduler", INVALID.format("scheduler")),
-    ("scheduler", "KarrasVeScheduler", INVALID.format("scheduler")),
+    ("scheduler", "NoSuchScheduler", INVALID.format("scheduler")),
     ("use_karras_sigmas", "perhaps", FLAG.format("use karras sigmas")),
     ("algorithm_type", "magic", INVALID.format("algorithm type")),
     ("clip_skip", 0, RANGE.format("clip skip", 1, 8)),

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib
 import numpy as np
@@ -154,3 +155,17 @@ def test_a_photograph_with_exif_rotation_goes_through_upright(service: Service, 
     assert shown.shape == (side, side, 3)
     assert distance(shown, np.asarray(square)) < 30
     assert distance(shown, np.asarray(square)) < 0.6 * distance(shown, np.asarray(square.rotate(90)))
+
+
+def test_requests_at_once_give_the_pictures_that_they_give_alone(service: Service) -> None:
+    asked: list[dict[str, object]] = [
+        {"seed": 40, "num_inference_steps": 9, "scheduler": "EulerDiscreteScheduler"},
+        {"seed": 41, "num_inference_steps": 5, "scheduler": "KarrasVeScheduler", "guidance_scale": 1},
+        {"seed": 42, "num_inference_steps": 7, "prompt": "a (green:1.2) ring on a white background", "samples": 2},
+        {"seed": 43, "num_inference_steps": 4, "width": 96, "height": 96},
+    ]
+    with ThreadPoolExecutor(len(asked)) as threads:
+        together = list(threads.map(lambda fields: pictures(service, **fields), asked))
+    for fields, shown in zip(asked, together, strict=True):
+        for one, other in zip(shown, pictures(service, **fields), strict=True):
+            assert np.abs(one.astype(int) - other).max() <= 2

@@ -216,13 +216,18 @@ def test_a_clip_skip_past_the_encoders_layers_is_the_clients_to_mend(ours: Maker
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_token_merging_acts_on_the_rows_that_want_it_and_on_no_others(ours: Maker, name: str) -> None:
-    picture = np.tile(make_job().init_image, (2, 2, 1))
-    asked = make_job(init_image=picture)
+    picture = np.tile(make_job().init_image, (8, 8, 1))
+    asked = make_job(init_image=picture, steps=2, strength=1.0)
     before = latents_of(ours(name), asked)[0]
     merged = latents_of(ours(name), replace(asked, token_merging=True))[0]
     assert torch.isfinite(merged).all()
     assert not torch.allclose(merged, before, atol=1e-4)
     assert torch.equal(latents_of(ours(name), asked)[0], before)
+
+
+def test_maps_of_few_tokens_are_never_merged_and_share_calls(ours: Maker) -> None:
+    wanted, unwanted = (ours("sd1").prepare(make_job(token_merging=flag)) for flag in (True, False))
+    assert wanted.group == unwanted.group
 
 
 @pytest.mark.parametrize("name", FAMILIES)

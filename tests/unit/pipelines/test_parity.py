@@ -9,6 +9,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
 from serve_app.config import POCKET, PROJECT
+from serve_app.errors import InvalidFields
 from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, SamplerChoice
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
@@ -131,6 +132,13 @@ def test_every_clip_skip_gives_embeddings_of_its_own(ours: SdPipeline, skip: int
     usual, skipped = encode(ours, make_job(), make_job(clip_skip=skip))
     assert usual.prompt.embeds.shape == skipped.prompt.embeds.shape == (77, 64)
     assert not torch.allclose(usual.prompt.embeds, skipped.prompt.embeds)
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+def test_a_prompt_of_very_many_chunks_is_refused(ours: SdPipeline, field: str) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        ours.prepare(make_job(**{field: "BREAK " * 1000}))
+    assert list(refused.value.fields) == [field]
 
 
 def test_long_and_weighted_prompts_share_a_call_with_short_ones(ours: SdPipeline) -> None:
