@@ -2,6 +2,7 @@
 
 Plain arithmetic: the border's median is the ground, what differs from it is the
 thing, its median is the colour, and the silhouette is compared with drawn ones.
+Specks are not the thing: a generated picture has a few at its edges.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.ndimage import label
 
 from models.pocket.world import COLOURS, THINGS, Pixels, Scene, draw_mask
 
@@ -20,6 +22,8 @@ FOREGROUND_DISTANCE = 60.0
 """RGB distance from the ground at which a pixel belongs to the thing."""
 SMALLEST_THING = 0.01
 """A silhouette under this share of the picture counts as no thing."""
+SPECK = 0.05
+"""Patches smaller than this share of the largest patch are no part of the thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ def judge(pixels: Pixels) -> Verdict:
     resized = Image.fromarray(pixels).resize((JUDGED_SIDE, JUDGED_SIDE), Image.Resampling.BOX)
     picture = np.asarray(resized).astype(np.float32)
     ground = ground_rgb(picture)
-    mask = np.linalg.norm(picture - ground, axis=-1) > FOREGROUND_DISTANCE
+    mask = _without_specks(np.linalg.norm(picture - ground, axis=-1) > FOREGROUND_DISTANCE)
     if mask.mean() < SMALLEST_THING:
         return Verdict(nearest_colour(ground), None, None, 0.0)
     thing, overlap = _best_template(_normalised(mask))
@@ -56,6 +60,14 @@ def ground_rgb(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def nearest_colour(rgb: npt.NDArray[np.float32]) -> str:
     """The colour of the world nearest to an RGB triple of 0..255."""
     return min(COLOURS, key=lambda name: float(np.linalg.norm(rgb - np.array(COLOURS[name]))))
+
+
+def _without_specks(mask: Mask) -> Mask:
+    patches, _ = label(mask)
+    sizes = np.bincount(patches.ravel())
+    sizes[0] = 0
+    kept: Mask = (sizes >= SPECK * sizes.max()) & (sizes > 0)
+    return kept[patches]
 
 
 def _thing_rgb(picture: npt.NDArray[np.float32], mask: Mask) -> npt.NDArray[np.float32]:
