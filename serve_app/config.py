@@ -146,6 +146,13 @@ POCKET = ModelEntry(
     description="The embedded model: one thing on a plain ground, in eight colours.",
     enhancement=Enhancement(suffix="high quality, sharp focus", negative="blurry, low quality"),
     vaes=(Weights(id="pastel", source="models/pocket/extras/vae-pastel"),),
+    loras=(
+        Weights(id="stripes", source="models/pocket/extras/lora-stripes.safetensors"),
+        Weights(id="frame", source="models/pocket/extras/lora-frame.safetensors"),
+    ),
+    embeddings=(Weights(id="dusk", source="models/pocket/extras/embedding-dusk.safetensors"),),
+    rows_per_call=16,
+    knee_pixels=64 * 64,
 )
 
 

@@ -45,6 +45,7 @@ class LatentPipeline:
         self._entry = entry
         self._parts = parts
         self._unet = parts.unet
+        self._device, self._dtype = parts.unet.device, parts.unet.dtype  # walks all modules each time it is asked
         self._towers = tuple(towers)
         self._parse = parse
         self._addons = Addons(entry, parts)
@@ -123,7 +124,7 @@ class LatentPipeline:
         """The model's raw outputs, guidance applied: float32 (rows, channels, height/8, width/8)."""
         owners = [place for place, row in enumerate(rows) for _ in row.texts]
         scales = self._column([row.input_scale for row in rows])
-        inputs = (torch.stack([row.latents for row in rows]) * scales)[owners].to(self._unet.dtype)
+        inputs = (torch.stack([row.latents for row in rows]) * scales)[owners].to(self._dtype)
         timesteps = self._numbers([rows[place].timestep for place in owners])
         texts = [text for row in rows for text in row.texts]
         embeds, mask = stack_text([text.embeds for text in texts])
@@ -138,18 +139,14 @@ class LatentPipeline:
 
     @torch.inference_mode()
     def advance(self, rows: Sequence[LatentRow], output: Tensor) -> None:
-        """One step of every row: all tables in one product, steppers each by itself."""
-        tabled = []
+        """One step of every row, by its table or its stepper."""
         for row, own in zip(rows, output.unbind(), strict=True):
             if row.stepper is not None:
                 row.latents = row.stepper.advance(row.done, row.latents[None], own[None], row.generator)[0]
             else:
                 drawn = fresh_noise(row.latents, row.generator) if row.draft.course.draws[row.done] else None
                 row.remember(own.clone(), drawn)
-                tabled.append(row)
-        for row, latents in zip(tabled, fused_update(tabled), strict=True):
-            row.latents = latents
-        for row in rows:
+                row.latents = next_latents(row)
             row.done += 1
 
     @torch.inference_mode()
@@ -255,32 +252,27 @@ class LatentPipeline:
         *used, empty = embeds
         levelled = level_texts([text.embeds for text in used], empty.embeds)
         both = [
-            TextEmbeds(rows.to(self._unet.device, self._unet.dtype), text.pooled)
+            TextEmbeds(rows.to(self._device, self._dtype), text.pooled)
             for rows, text in zip(levelled, used, strict=True)
         ]
         return both[0], both[1] if len(both) > 1 else None
 
     def _numbers(self, values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=self._unet.device)
+        return torch.tensor(values, dtype=torch.float32, device=self._device)
 
     def _column(self, values: Sequence[float]) -> Tensor:
         return self._numbers(values)[:, None, None, None]
 
 
-def fused_update(rows: Sequence[LatentRow]) -> list[Tensor]:
-    """The next latents of rows with tables, of one size: one matrix product over all that they have seen."""
-    if not rows:
-        return []
-    terms = [row.terms() for row in rows]
-    weights = np.zeros((len(rows), sum(map(len, terms))), dtype=np.float32)
-    column = 0
-    for place, own in enumerate(terms):
-        for weight, _ in own:
-            weights[place, column] = weight
-            column += 1
-    seen = torch.stack([value for own in terms for _, value in own])
-    made = torch.from_numpy(weights).to(seen.device) @ seen.flatten(1)
-    return [latents.clone() for latents in made.view(len(rows), *seen.shape[1:])]
+def next_latents(row: LatentRow) -> Tensor:
+    """The weighted sum that the row's table says. A handful of passes over one row's small latents: on 16 rows of
+    64 × 64 × 4, one product with the sparse matrix of all weights took three times as long.
+    """
+    (weight, first), *rest = row.terms()
+    latents = first * weight
+    for weight, value in rest:
+        latents.add_(value, alpha=weight)
+    return latents
 
 
 def _grouped(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:

@@ -48,8 +48,8 @@ class SdxlPipeline(LatentPipeline):
         # original size, top-left crop, target size, as the pipeline's `_get_add_time_ids` sets them by default
         times = [[height, width, 0, 0, height, width] for height, width in sizes]
         return {
-            "text_embeds": torch.stack(pooled).to(self._unet.device, self._unet.dtype),
-            "time_ids": torch.tensor(times, device=self._unet.device, dtype=self._unet.dtype),
+            "text_embeds": torch.stack(pooled).to(self._device, self._dtype),
+            "time_ids": torch.tensor(times, device=self._device, dtype=self._dtype),
         }
 
 

@@ -22,7 +22,7 @@ def test_the_model_list_is_a_bare_array(service: Service, path: str) -> None:
 def test_the_models_route_tells_what_a_request_can_choose(service: Service) -> None:
     with service.client() as client:
         model = client.get("/v1/models", headers={"Authorization": f"Bearer {service.key}"}).json()["models"][0]
-    assert model["vaes"] == ["pastel"]
+    assert (model["vaes"], model["loras"], model["embeddings"]) == (["pastel"], ["stripes", "frame"], ["dusk"])
     assert model["default_scheduler"] == "DDIMScheduler"
 
 

@@ -24,7 +24,7 @@ STAGES: dict[str, Callable[[], object]] = {
     "index": write_index,
     "pastel": make_pastel,
     "styles": lambda: train_styles(250),
-    "inversion": lambda: train_inversion(200),
+    "inversion": lambda: train_inversion(120),
 }
 
 for stage in sys.argv[1:] or STAGES:
