@@ -66,8 +66,8 @@ def _without_specks(mask: Mask) -> Mask:
     patches, _ = label(mask)
     sizes = np.bincount(patches.ravel())
     sizes[0] = 0
-    kept: Mask = (sizes >= SPECK * sizes.max()) & (sizes > 0)
-    return kept[patches]
+    kept = (sizes >= SPECK * sizes.max()) & (sizes > 0)
+    return np.asarray(kept[patches], dtype=np.bool_)
 
 
 def _thing_rgb(picture: npt.NDArray[np.float32], mask: Mask) -> npt.NDArray[np.float32]:

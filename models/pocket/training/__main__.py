@@ -10,6 +10,7 @@ from models.pocket.training.denoiser import train_denoiser
 from models.pocket.training.index import write_index
 from models.pocket.training.inversion import train_inversion
 from models.pocket.training.pastel import make_pastel
+from models.pocket.training.refinement import train_refinement
 from models.pocket.training.safety import train_safety
 from models.pocket.training.styles import train_styles
 from models.pocket.training.tokenizer import train_tokenizer
@@ -22,6 +23,7 @@ STAGES: dict[str, Callable[[], object]] = {
     "denoiser": train_denoiser,
     "safety": lambda: train_safety(1500),
     "index": write_index,
+    "refinement": lambda: train_refinement(150),
     "pastel": make_pastel,
     "styles": lambda: train_styles(250),
     "inversion": lambda: train_inversion(120),

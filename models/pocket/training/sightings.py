@@ -57,7 +57,7 @@ def _wild(rng: np.random.Generator) -> tuple[Image.Image, int]:
         picture, label = _thing(rng, thing), THINGS.index(thing)
     else:
         picture, label = (_doodle(rng) if kind == "doodle" else _empty(rng)), NOTHING
-    return _degraded(rng, picture), label
+    return degraded(rng, picture), label
 
 
 def _thing(rng: np.random.Generator, thing: str) -> Image.Image:
@@ -177,7 +177,7 @@ def _any_colour(rng: np.random.Generator) -> tuple[int, int, int]:
     return int(r), int(g), int(b)
 
 
-def _degraded(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
+def degraded(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
     """Soft as an autoencoder leaves it, noisy, compressed, light or dark: each now and then."""
     small = min(picture.size)
     if rng.random() < 0.4:

@@ -35,11 +35,12 @@ def random_job(number: int, rng: random.Random, loras: list[str]) -> Img2ImgJob:
     """Any sampler, prompt, picture, guidance, strength, LoRA; few steps, so that joins and ends are many."""
     colours = rng.sample(list(COLOURS), 2)
     side = rng.choice([64, 64, 64, 72])
+    sampler = SamplerChoice(rng.choice(SAMPLER_NAMES), karras=rng.random() < 0.5)
     return Img2ImgJob(
         id=number, model_id="pocket", prompt=f"a {colours[0]} {rng.choice(SAFE_THINGS)}, number {rng.randint(0, 500)}",
         negative_prompt=rng.choice(["", "blurry"]), init_image=draw(Scene("circle", colours[0], colours[1]), side),
         samples=rng.choice([1, 1, 2]), steps=rng.randint(1, 4), guidance_scale=rng.choice([1.0, 6.0]),
-        strength=rng.uniform(0.3, 1.0), seed=number, sampler=SamplerChoice(rng.choice(SAMPLER_NAMES), rng.random() < 0.5),
+        strength=rng.uniform(0.3, 1.0), seed=number, sampler=sampler,
         clip_skip=rng.choice([1, 2]), token_merging=rng.random() < 0.3,
         loras=tuple(Lora(name, rng.random()) for name in rng.sample(loras, rng.choice([0, 0, 1, 2]))),
     )  # fmt: skip

@@ -52,6 +52,14 @@ def test_it_overlooks_softness_and_noise() -> None:
     assert (np.mean(answers, axis=0) >= (0.98, 0.98, 0.92)).all()
 
 
+def test_specks_at_the_edges_are_not_the_thing() -> None:
+    specked = draw(Scene("circle", "red", "white"), 128).copy()
+    specked[0, :30] = specked[127, 100:] = specked[60, 127] = COLOURS["black"]
+    verdict = judge(specked)
+    assert (verdict.thing, verdict.colour) == ("circle", "red")
+    assert verdict.overlap > 0.9
+
+
 def test_a_bad_silhouette_overlaps_less_than_a_drawn_one() -> None:
     drawn = draw(Scene("star", "red", "white"), 128)
     torn = drawn.copy()

@@ -1,0 +1,160 @@
+"""The parts by themselves: the UNet by rows, the samplers' update, LoRAs in one call."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.peers.caller import Caller
+from bench.timing import median_seconds, wait_for_device
+from bench.workloads import LORA_SETS, SHARED_SAMPLERS, same
+from serve_app.messages import Img2ImgJob, SamplerChoice
+from serve_app.pipelines.latent import LatentPipeline
+from serve_app.pipelines.rows import LatentRow
+from serve_app.pipelines.text import TextEmbeds
+from serve_app.samplers.probe import step_options
+
+ROWS = (1, 2, 4, 8, 16, 32)
+GUIDED = 2
+"""UNet rows of one guided sample."""
+PLAIN_TWINS = ("EulerDiscreteScheduler", "DPMSolverMultistepScheduler")
+"""With Karras sigmas and without: sixteen samplers together with the fourteen."""
+CHOICES = (*(SamplerChoice(name) for name in SHARED_SAMPLERS), *(SamplerChoice(name, False) for name in PLAIN_TWINS))
+SAMPLER_STEPS = 20
+SAMPLER_LATENTS = (4, 64, 64)
+LORA_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Knee:
+    """One UNet call by its rows."""
+
+    seconds: dict[int, float]
+    flops_per_row: int
+
+    @property
+    def best_rows(self) -> int:
+        """The rows of the call that makes most evaluations a second."""
+        return max(self.seconds, key=lambda rows: rows / self.seconds[rows])
+
+    def slowdown(self, rows: int) -> float:
+        """What a call of so many rows costs, in calls of one guided sample."""
+        return self.seconds[rows] / self.seconds[GUIDED]
+
+
+@torch.inference_mode()
+def knee(pipeline: Any, side: int, repeats: int) -> Knee:  # noqa: ANN401 (diffusers' class is untyped)
+    """Time the UNet of a diffusers pipeline at pictures of `side` pixels."""
+    unet = pipeline.unet
+    place = {"device": unet.device, "dtype": unet.dtype}
+
+    def call(rows: int) -> object:
+        latents = torch.randn(rows, unet.config.in_channels, side // 8, side // 8).to(**place)
+        embeds = torch.randn(rows, 77, unet.config.cross_attention_dim).to(**place)
+        times = torch.linspace(1, 900, rows, device=unet.device)
+        return unet(latents, times, encoder_hidden_states=embeds, return_dict=False)
+
+    with FlopCounterMode(display=False) as counter:
+        call(1)
+    return Knee({rows: median_seconds(partial(call, rows), repeats) for rows in ROWS}, counter.get_total_flops())
+
+
+def samplers(pipeline: LatentPipeline, caller: Caller, side: int, repeats: int) -> dict[str, float]:
+    """Sixteen rows, sixteen samplers, latents of 64 × 64 × 4: our update against `scheduler.step` for each row."""
+    output = torch.randn(len(CHOICES), *SAMPLER_LATENTS).to(caller.pipeline.unet.device)
+    ours = [seconds for _ in range(repeats) for seconds in _own_updates(pipeline, output, side)]
+    theirs = [seconds for _ in range(repeats) for seconds in _scheduler_steps(caller, output)]
+    return {
+        "samplers.speedup": median(theirs) / median(ours),
+        "samplers.own_ms": 1000 * median(ours),
+        "samplers.scheduler_steps_ms": 1000 * median(theirs),
+    }
+
+
+@torch.inference_mode()
+def _own_updates(pipeline: LatentPipeline, output: Tensor, side: int) -> list[float]:
+    """Seconds of each update, first to last."""
+    rows = [_bare_row(pipeline, choice, side, output[place]) for place, choice in enumerate(CHOICES)]
+    taken = []
+    for _ in range(SAMPLER_STEPS):
+        start = time.perf_counter()
+        pipeline.advance(rows, output)
+        wait_for_device()
+        taken.append(time.perf_counter() - start)
+    return taken
+
+
+def _bare_row(pipeline: LatentPipeline, choice: SamplerChoice, side: int, like: Tensor) -> LatentRow:
+    """A row that is never shown to a UNet."""
+    asked = replace(same(1, side, 0)[0], sampler=choice, steps=SAMPLER_STEPS, strength=1.0)
+    text = TextEmbeds(torch.zeros(77, 1), None)
+    return LatentRow(
+        pipeline.prepare(asked), torch.Generator().manual_seed(0), torch.randn_like(like), text, text, None
+    )
+
+
+@torch.inference_mode()
+def _scheduler_steps(caller: Caller, output: Tensor) -> list[float]:
+    """Seconds that all the schedulers take for each step, first to last."""
+    outputs = output[:, None]
+    latents = list(torch.randn_like(outputs))
+    schedulers = [caller.sampler(choice) for choice in CHOICES]
+    for scheduler in schedulers:
+        scheduler.set_timesteps(SAMPLER_STEPS, device=output.device)
+    options = [step_options(each, torch.Generator().manual_seed(place)) for place, each in enumerate(schedulers)]
+    taken = []
+    for step in range(SAMPLER_STEPS):
+        for place, scheduler in enumerate(schedulers):  # some find their place in it; not timed, it is no step
+            scheduler.scale_model_input(latents[place], scheduler.timesteps[step])
+        start = time.perf_counter()
+        for place, scheduler in enumerate(schedulers):
+            at = scheduler.timesteps[step]
+            latents[place] = scheduler.step(outputs[place], at, latents[place], **options[place], return_dict=False)[0]
+        wait_for_device()
+        taken.append(time.perf_counter() - start)
+    return taken
+
+
+def lora(pipeline: LatentPipeline, side: int, repeats: int) -> dict[str, float]:
+    """Six rows with three LoRA sets in one call, against a call for each row and against a call for each set."""
+    jobs = [_dressed(side, place, guidance=1.0) for place in range(6)]
+    guided = [_dressed(side, place, guidance=7.5) for place in range(6)]
+    figures = {"lora.max_diff": _lora_difference(pipeline, guided)}
+    for name, asked in (("lora", jobs), ("lora.guided", guided)):
+        rows = [row for own in pipeline.encode([pipeline.prepare(job) for job in asked]) for row in own]
+        together = median_seconds(partial(pipeline.denoise, rows), repeats)
+        alone = sum(median_seconds(partial(pipeline.denoise, [row]), repeats) for row in rows)
+        by_set = sum(median_seconds(partial(pipeline.denoise, rows[at::3]), repeats) for at in range(3))
+        figures |= {
+            f"{name}.speedup": alone / together,
+            f"{name}.speedup_over_a_call_per_set": by_set / together,
+            f"{name}.one_call_ms": 1000 * together,
+        }
+    return figures
+
+
+def _dressed(side: int, place: int, guidance: float) -> Img2ImgJob:
+    worn = LORA_SETS[1 + place % 3]
+    return replace(same(6, side, 0)[place], loras=worn, guidance_scale=guidance, steps=LORA_STEPS)
+
+
+def _lora_difference(pipeline: LatentPipeline, jobs: Sequence[Img2ImgJob]) -> float:
+    """The largest difference of final latents between a common run and solo runs, relative to the largest latent."""
+    together = _final_latents(pipeline, jobs)
+    alone = [_final_latents(pipeline, [job])[0] for job in jobs]
+    return max(
+        float((one - other).abs().max() / other.abs().max()) for one, other in zip(together, alone, strict=True)
+    )  # fmt: skip
+
+
+def _final_latents(pipeline: LatentPipeline, jobs: Sequence[Img2ImgJob]) -> list[Tensor]:
+    rows = [row for own in pipeline.encode([pipeline.prepare(job) for job in jobs]) for row in own]
+    while going := [row for row in rows if row.remaining]:
+        pipeline.advance(going, pipeline.denoise(going))
+    return [row.latents for row in rows]

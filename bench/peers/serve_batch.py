@@ -1,0 +1,83 @@
+"""`@serve.batch`: Ray Serve's own queue, in front of one diffusers pipeline.
+
+The decorator is the real one. It needs no cluster, only the context of a replica to read
+`max_ongoing_requests` from, which is given to it here. The handler runs the requests of a batch that
+agree in one call, one call after the other, off the event loop.
+"""
+
+import asyncio
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from ray import serve
+from ray.serve._private.common import DeploymentID, ReplicaID
+from ray.serve._private.config import DeploymentConfig
+from ray.serve.context import _set_internal_replica_context
+from ray.serve.schema import ReplicaRank
+
+from bench.peers.caller import Caller
+from bench.peers.key import groups
+from serve_app.messages import Img2ImgJob, Pixels
+
+ONGOING = 1024
+DEFAULTS = "serve_batch"
+
+
+class ServeBatch:
+    """Ray's defaults where nothing else is given: ten requests, 0.01 s."""
+
+    def __init__(self, caller: Caller, wait_s: float | None = None, most: int | None = None) -> None:
+        self.name = DEFAULTS if wait_s is None else f"{DEFAULTS} {wait_s:g} s"
+        self._caller = caller
+        self._device = ThreadPoolExecutor(1, thread_name_prefix=self.name)
+        given = {"batch_wait_timeout_s": wait_s, "max_batch_size": most}
+        self._ask = _decorated(self._handle, {key: value for key, value in given.items() if value is not None})
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Img2ImgJob) -> "Future[Pixels]":
+        """As `Peer.submit`."""
+        return asyncio.run_coroutine_threadsafe(self._asked(job), self._loop)
+
+    def close(self) -> None:
+        """As `Peer.close`."""
+        asyncio.run_coroutine_threadsafe(_end_tasks(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._device.shutdown()
+
+    async def _asked(self, job: Img2ImgJob) -> Pixels:
+        picture: Pixels = await self._ask(job)
+        return picture
+
+    async def _handle(self, jobs: list[Img2ImgJob]) -> list[Pixels]:
+        pictures: dict[int, Pixels] = {}
+        for places in groups(jobs):
+            own = [jobs[place] for place in places]
+            made = await asyncio.get_running_loop().run_in_executor(self._device, self._caller.run, own)
+            pictures.update(zip(places, made, strict=True))
+        return [pictures[place] for place in range(len(jobs))]
+
+
+def _decorated(handle: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401 (Ray's decorator is untyped)
+    _set_internal_replica_context(
+        replica_id=ReplicaID("bench", DeploymentID("bench")), servable_object=handle,
+        _deployment_config=DeploymentConfig(max_ongoing_requests=ONGOING),
+        rank=ReplicaRank(rank=0, node_rank=0, local_rank=0), world_size=1,
+    )  # fmt: skip
+
+    async def batched(jobs: list[Img2ImgJob]) -> list[Pixels]:
+        made: list[Pixels] = await handle(jobs)
+        return made
+
+    return serve.batch(**options)(batched)
+
+
+async def _end_tasks() -> None:
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
