@@ -4,22 +4,19 @@ import numpy as np
 import pytest
 
 from models.pocket.judge import judge
-from models.pocket.world import Scene, draw
 from tests.conftest import Service
-from tests.integration.asking import ask, b64, distance, download, pixels_of, png
+from tests.integration.asking import ask, distance, download, pixels_of
 
-SKULL_PIXELS = draw(Scene("skull", "white", "red"), 128)
 UNSAFE = {
-    "init_image": b64(png(SKULL_PIXELS)),
-    "prompt": "a white skull on a red background",
-    "strength": 0.3,
-    "seed": 4,
-}
+    "prompt": "a yellow skull on a blue background", "enhance_prompt": "no", "num_inference_steps": 20,
+    "guidance_scale": 6, "strength": 0.9, "seed": 1,
+}  # fmt: skip
+"""Drawn from the words alone: the init image is a circle."""
 TYPES = ("blur", "pixelate", "black", "sensitive_content_text")
 
 
 def _shown(service: Service, **fields: object) -> tuple[bool, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
-    answer = ask(service, num_inference_steps=10, **fields)
+    answer = ask(service, **{"num_inference_steps": 10, **fields})
     return answer["nsfw_content_detected"], pixels_of(download(service, answer["output"][0]))
 
 
@@ -38,9 +35,9 @@ def test_the_four_replacements_differ(service: Service) -> None:
 
 
 def test_without_the_checker_the_unsafe_thing_comes_untouched(service: Service) -> None:
-    flagged, shown = _shown(service, **{**UNSAFE, "strength": 0}, safety_checker="no")
+    flagged, shown = _shown(service, **UNSAFE, safety_checker="no")
     assert not flagged
-    assert np.array_equal(shown, SKULL_PIXELS)
+    assert judge(shown).thing == "skull"
 
 
 def test_a_safe_picture_passes_the_checker_untouched(service: Service) -> None:
