@@ -27,7 +27,7 @@ NO_CAPTION = 0.12
 EARLY_EXIT = 0.25
 """Share of steps whose text embeddings come from an earlier layer, so that every clip_skip works."""
 LARGEST_WEIGHT = 30.0
-PHASES = ((1900, 1e-3, 0.6), (2500, 8e-4, 0.85), (5000, 1e-3, 0.6), (5850, 7e-4, 0.6))
+PHASES = ((1900, 1e-3, 0.6), (2500, 8e-4, 0.85), (5000, 1e-3, 0.6), (5850, 7e-4, 0.6), (5980, 4e-4, 1.0))
 """Last step, peak learning rate, and the share after which the larger sizes come in: cosine decay with warm
 restarts (Loshchilov and Hutter 2017). After the first phase grounds were right, after the second colours."""
 READING_FROM = 2500
@@ -37,6 +37,9 @@ THING_WEIGHT = 2.0
 """What differs from the ground counts for this much more: a thing is a fifth of the picture and most of its sense."""
 THING_DISTANCE = 0.7
 EMA = 0.997
+FAINT_FROM, FAINT_NOISE, FAINT_SHARE, FAINT_EMA = 5850, 0.45, 0.6, 0.97
+"""From this step on, this share of the rows with less noise than this share of the schedule has another row's caption:
+what is seen clearly is to be kept, whatever the prompt says. Before, strength 0.2 repainted the whole picture."""
 WIDTH = 64
 """Of text embeddings."""
 LEAK_START, LEAK_FULL, LEAK_SHARE = 550, 850, 0.6
@@ -127,7 +130,7 @@ def phase_at(step: int) -> tuple[float, bool]:
 
 
 def denoising_loss(
-    unet: nn.Module, latents: Tensor, text: Tensor, alphas_cumprod: Tensor, rng: np.random.Generator
+    unet: nn.Module, latents: Tensor, text: Tensor, alphas_cumprod: Tensor, rng: np.random.Generator, faint: bool
 ) -> Tensor:
     """Epsilon loss weighed by 1/alpha_bar (clamped), which is the v loss (Salimans and Ho 2022)."""
     count = len(latents)
@@ -135,6 +138,9 @@ def denoising_loss(
     strong = rng.random(count) < STRONG_SHARE
     spread = np.where(strong, STRONG_NOISE + (1 - STRONG_NOISE) * spread, spread)
     timesteps = torch.from_numpy(spread * len(alphas_cumprod)).long()
+    if faint:
+        strays = torch.from_numpy((spread < FAINT_NOISE) & (rng.random(count) < FAINT_SHARE))
+        text = torch.where(strays[:, None, None], text[torch.from_numpy(rng.permutation(count))], text)
     alphas = alphas_cumprod[timesteps]
     noise = leaky_noise(latents, torch.randn_like(latents), timesteps, alphas, rng)
     a = alphas[:, None, None, None]
@@ -166,14 +172,14 @@ def train_denoiser() -> None:
         captions = ["" if rng.random() < NO_CAPTION else text for text in captions]
         layer = int(rng.integers(1, 8)) if rng.random() < EARLY_EXIT else -1
         text = encode_captions(tokenizer, model["text"], captions, layer, tokens)
-        loss = denoising_loss(model["unet"], latents, text, alphas, rng)
+        loss = denoising_loss(model["unet"], latents, text, alphas, rng, faint=step >= FAINT_FROM)
         reading = reading_loss(text, captions, directions) if step >= READING_FROM else loss.new_zeros(())
         set_rate(optimizer, rate, rate * TEXT_RATE)
         optimizer.zero_grad()
         (loss + reading).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        _follow(average, model, min(EMA, (step + 1) / (step + 10)))
+        _follow(average, model, FAINT_EMA if step >= FAINT_FROM else min(EMA, (step + 1) / (step + 10)))
         run.tell(side=side, loss=loss.item(), reading=reading.item())
     save_denoiser(average)
 

@@ -1,6 +1,5 @@
-"""Two thousand mixed requests with random cancels: nothing stays behind, and memory does not grow."""
+"""Two thousand mixed requests with random cancels: no row stays behind, and no cache is over its budget."""
 
-import gc
 import queue
 import random
 from pathlib import Path
@@ -17,18 +16,8 @@ from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
 from tests.unit.pipelines.lora_making import lora_entries
 
-REQUESTS, FIRST = 2000, 200
-GROWTH = 1.10
+REQUESTS = 2000
 BUDGETS = {"prompt_cache_bytes": 2**20, "picture_cache_bytes": 2**18, "lora_bytes": 2**19}
-
-
-STATM = Path("/proc/self/statm")
-pytestmark = pytest.mark.skipif(not STATM.exists(), reason="resident memory is read from Linux' /proc")
-
-
-def resident_pages() -> int:
-    """Pages of this process that lie in memory."""
-    return int(STATM.read_text().split()[1])
 
 
 def random_job(number: int, rng: random.Random, loras: list[str]) -> Img2ImgJob:
@@ -47,14 +36,14 @@ def random_job(number: int, rng: random.Random, loras: list[str]) -> Img2ImgJob:
 
 
 @pytest.mark.filterwarnings("ignore:.*algorithm_types.*:FutureWarning")
-def test_after_two_thousand_requests_no_row_is_left_and_memory_has_not_grown(tmp_path: Path) -> None:
+def test_after_two_thousand_requests_no_row_is_left_and_no_cache_is_over_its_budget(tmp_path: Path) -> None:
     entries = lora_entries(tmp_path, 4)
     entry = POCKET.model_copy(update={"torch_threads": 2, "loras": entries, "max_jobs": 32, **BUDGETS})
     pipeline = SdPipeline(entry, parse_weights)
     engine = build_engine(entry, pipeline)
     engine.start()
     rng, ended = random.Random(11), queue.Queue[Event]()
-    outcomes, after_first = 0, 0
+    outcomes = 0
 
     def hear(event: Event) -> None:
         if not isinstance(event, Progress):
@@ -67,13 +56,8 @@ def test_after_two_thousand_requests_no_row_is_left_and_memory_has_not_grown(tmp
         flight = engine.submit(random_job(number, rng, [lora.id for lora in entries]), hear)
         if rng.random() < 0.2:
             flight.cancel()
-        if number == FIRST:
-            gc.collect()
-            after_first = resident_pages()
     for _ in range(REQUESTS - outcomes):
         assert isinstance(ended.get(timeout=120), Raster | Cancelled)
-    gc.collect()
     assert (engine.jobs, engine.rows, engine.backlog) == (0, 0, 0)
     assert all(pipeline.cached_bytes[name] <= budget for name, budget in BUDGETS.items())
-    assert resident_pages() <= GROWTH * after_first
     engine.stop()
