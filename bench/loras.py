@@ -22,8 +22,8 @@ NAMES = ("ink", "haze", "grain")
 def make_loras(checkpoint: Path, folder: Path) -> dict[str, Path]:
     """Write the three files for the model in `checkpoint`; gives them by name."""
     parts = StableDiffusionImg2ImgPipeline.from_pretrained(checkpoint, safety_checker=None)
-    unets = {name: _random_lora(parts.unet, name, UNET_TARGETS, seed) for seed, name in enumerate(NAMES)}
-    text = _random_lora(parts.text_encoder, "grain", TEXT_TARGETS, len(NAMES))
+    unets = {name: random_lora(parts.unet, UNET_TARGETS, seed, SCALE) for seed, name in enumerate(NAMES)}
+    text = random_lora(parts.text_encoder, TEXT_TARGETS, len(NAMES), SCALE)
     files = {name: folder / f"{name}.safetensors" for name in NAMES}
     save = StableDiffusionImg2ImgPipeline.save_lora_weights
     save(folder, unet_lora_layers=unets["ink"], weight_name=files["ink"].name)
@@ -34,9 +34,12 @@ def make_loras(checkpoint: Path, folder: Path) -> dict[str, Path]:
     return files
 
 
-def _random_lora(network: Any, name: str, targets: list[str], seed: int) -> dict[str, torch.Tensor]:  # noqa: ANN401
+def random_lora(network: Any, targets: list[str], seed: int, scale: float) -> dict[str, torch.Tensor]:  # noqa: ANN401
+    """Random weights of rank 8 by peft's names; the network gets an adapter of its own for each seed."""
     torch.manual_seed(seed)
-    config = LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights=False, target_modules=targets)
-    network.add_adapter(config, adapter_name=name)
+    name = f"random-{seed}"
+    network.add_adapter(
+        LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights=False, target_modules=targets), adapter_name=name
+    )
     weights = get_peft_model_state_dict(network, adapter_name=name)
-    return {key: (SCALE * weight).contiguous() for key, weight in weights.items()}
+    return {key: (scale * weight).contiguous() for key, weight in weights.items()}

@@ -15,6 +15,7 @@ from bench.peers.caller import Caller
 from bench.timing import median_seconds, wait_for_device
 from bench.workloads import LORA_SETS, SHARED_SAMPLERS, same
 from serve_app.messages import Img2ImgJob, SamplerChoice
+from serve_app.pipelines import directly
 from serve_app.pipelines.latent import LatentPipeline
 from serve_app.pipelines.rows import LatentRow
 from serve_app.pipelines.text import TextEmbeds
@@ -127,7 +128,7 @@ def lora(pipeline: LatentPipeline, side: int, repeats: int) -> dict[str, float]:
     guided = [_dressed(side, place, guidance=7.5) for place in range(6)]
     figures = {"lora.max_diff": _lora_difference(pipeline, guided)}
     for name, asked in (("lora", jobs), ("lora.guided", guided)):
-        rows = [row for own in pipeline.encode([pipeline.prepare(job) for job in asked]) for row in own]
+        rows = directly.encode(pipeline, *asked)
         together = median_seconds(partial(pipeline.denoise, rows), repeats)
         alone = sum(median_seconds(partial(pipeline.denoise, [row]), repeats) for row in rows)
         by_set = sum(median_seconds(partial(pipeline.denoise, rows[at::3]), repeats) for at in range(3))
@@ -146,15 +147,8 @@ def _dressed(side: int, place: int, guidance: float) -> Img2ImgJob:
 
 def _lora_difference(pipeline: LatentPipeline, jobs: Sequence[Img2ImgJob]) -> float:
     """The largest difference of final latents between a common run and solo runs, relative to the largest latent."""
-    together = _final_latents(pipeline, jobs)
-    alone = [_final_latents(pipeline, [job])[0] for job in jobs]
+    together = directly.latents_of(pipeline, *jobs)
+    alone = [directly.latents_of(pipeline, job)[0] for job in jobs]
     return max(
         float((one - other).abs().max() / other.abs().max()) for one, other in zip(together, alone, strict=True)
     )  # fmt: skip
-
-
-def _final_latents(pipeline: LatentPipeline, jobs: Sequence[Img2ImgJob]) -> list[Tensor]:
-    rows = [row for own in pipeline.encode([pipeline.prepare(job) for job in jobs]) for row in own]
-    while going := [row for row in rows if row.remaining]:
-        pipeline.advance(going, pipeline.denoise(going))
-    return [row.latents for row in rows]

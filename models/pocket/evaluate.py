@@ -22,6 +22,7 @@ from models.pocket.judge import Verdict, judge
 from models.pocket.world import COLOURS, SAFE_THINGS, UNSAFE_THING, Pixels, draw, prompt_for, random_scene
 from serve_app.config import POCKET
 from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, SamplerChoice
+from serve_app.pipelines import directly
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
 
@@ -138,9 +139,8 @@ class Served:
         """As `Generator.make`, all wishes in one batch."""
         seeds = range(first_seed, first_seed + len(wishes))
         jobs = [self._job(wish, seed, sampler) for wish, seed in zip(wishes, seeds, strict=True)]
-        rows = [row for own in self._pipeline.encode([self._pipeline.prepare(job) for job in jobs]) for row in own]
-        while going := [row for row in rows if row.remaining]:
-            self._pipeline.advance(going, self._pipeline.denoise(going))
+        rows = directly.encode(self._pipeline, *jobs)
+        directly.finish(self._pipeline, rows)
         pictures = self._pipeline.decode(rows)
         return [Sample(wish, pixels, judge(pixels)) for wish, pixels in zip(wishes, pictures, strict=True)]
 

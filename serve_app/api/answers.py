@@ -15,7 +15,7 @@ Answer = dict[str, object]
 
 UPLOADED = "uploaded file"
 INLINE = "base64 image"
-MODEL_TYPES = {"sd": "stable_diffusion"}
+MODEL_TYPES = {"sd": "stable_diffusion", "sdxl": "stable_diffusion_xl"}
 
 
 @dataclass(frozen=True, slots=True)

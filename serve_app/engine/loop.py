@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from serve_app.engine.attempts import as_ours, attempt
 from serve_app.engine.planner import Planner
 from serve_app.engine.protocol import Draft, Pipeline
 from serve_app.engine.runner import Place, Runner, Tick
 from serve_app.engine.state import Ticket
-from serve_app.errors import Cancelled, DarkroomError, GenerationFailed, ModelUnavailable, Overloaded
+from serve_app.errors import Cancelled, DarkroomError, ModelUnavailable, Overloaded
 from serve_app.messages import Img2ImgJob, Pixels, Progress, Raster
 
 Event = Progress | Raster | DarkroomError
@@ -148,14 +149,10 @@ class StepLoop:
         return self._clock() - self._beat if self._busy else 0.0
 
     def _prepare(self, flight: Flight) -> None:
-        try:
-            if not flight.cancelled.is_set():
-                flight.draft = self._pipeline.prepare(flight.job)
-            self._inbox.put(_Ready(flight))
-        except DarkroomError as error:
-            self._inbox.put(_Ready(flight, error))
-        except Exception as error:  # noqa: BLE001 (the job fails, and its caller hears why)
-            self._inbox.put(_Ready(flight, GenerationFailed(f"{type(error).__name__}: {error}")))
+        error: Exception | None = None
+        if not flight.cancelled.is_set():
+            flight.draft, error = attempt(lambda: self._pipeline.prepare(flight.job))
+        self._inbox.put(_Ready(flight, as_ours(error) if error else None))
 
     def _run(self) -> None:
         while not self._stopping:

@@ -4,17 +4,15 @@ Keeps the rows in flight and nothing else. An error concerns the rows of the pla
 and never the loop.
 """
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
+from serve_app.engine.attempts import as_ours, attempt
 from serve_app.engine.protocol import D, Pipeline, R
 from serve_app.engine.state import Advance, Failure, StepPlan, StepReport
-from serve_app.errors import DarkroomError, GenerationFailed
+from serve_app.errors import DarkroomError
 from serve_app.messages import Pixels
-
-log = logging.getLogger(__name__)
 
 OUT_OF_MEMORY = "OutOfMemoryError"
 """The name of torch's exception on any device: this layer does not import torch."""
@@ -70,13 +68,13 @@ class Runner(Generic[D, R]):
         refused = self._encode(plan.rows)
         ids = [row for row in plan.rows if row not in refused]
         rows = [self._rows[row] for row in ids]
-        output, error = _attempt(lambda: self._pipeline.denoise(rows) if rows else None)
+        output, error = attempt(lambda: self._pipeline.denoise(rows) if rows else None)
         if error is not None:
             report = StepReport(plan, failed=tuple(refused), broken=_kind(error))
-            return Tick(report, {**refused, **dict.fromkeys(ids, _ours(error))})
-        _, error = _attempt(lambda: self._pipeline.advance(rows, output) if rows else None)
+            return Tick(report, {**refused, **dict.fromkeys(ids, as_ours(error))})
+        _, error = attempt(lambda: self._pipeline.advance(rows, output) if rows else None)
         if error is not None:  # a sampler that has moved cannot be moved again
-            return Tick(StepReport(plan, failed=plan.rows), {**refused, **dict.fromkeys(ids, _ours(error))})
+            return Tick(StepReport(plan, failed=plan.rows), {**refused, **dict.fromkeys(ids, as_ours(error))})
         return self._ended(plan, ids, refused)
 
     def _ended(self, plan: StepPlan, ids: Sequence[int], refused: dict[int, DarkroomError]) -> Tick:
@@ -90,9 +88,9 @@ class Runner(Generic[D, R]):
         return Tick(report, {**refused, **lost}, pixels)
 
     def _decode(self, rows: Sequence[int]) -> tuple[dict[int, Pixels], DarkroomError | None]:
-        pictures, error = _attempt(lambda: self._pipeline.decode([self._rows[row] for row in rows]))
+        pictures, error = attempt(lambda: self._pipeline.decode([self._rows[row] for row in rows]))
         if error is not None:
-            return {}, _ours(error)
+            return {}, as_ours(error)
         return dict(zip(rows, pictures, strict=True)), None
 
     def _encode(self, rows: Sequence[int]) -> dict[int, DarkroomError]:
@@ -104,29 +102,14 @@ class Runner(Generic[D, R]):
         return {row: reason for row in rows if (reason := reasons.get(self._places[row].job)) is not None}
 
     def _admit(self, jobs: Mapping[int, D]) -> DarkroomError | None:
-        made, error = _attempt(lambda: self._pipeline.encode(list(jobs.values())))
+        made, error = attempt(lambda: self._pipeline.encode(list(jobs.values())))
         if error is not None:
-            return _ours(error)
+            return as_ours(error)
         samples = dict(zip(jobs, made, strict=True))
         for row, place in self._places.items():
             if place.job in samples:
                 self._rows[row] = samples[place.job][place.sample]
         return None
-
-
-def _attempt(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    """The step loop's one broad `except`: whatever breaks is the plan's, and the loop goes on."""
-    try:
-        return work(), None
-    except DarkroomError as error:
-        return None, error
-    except Exception as error:
-        log.exception("a step broke")
-        return None, error
-
-
-def _ours(error: Exception) -> DarkroomError:
-    return error if isinstance(error, DarkroomError) else GenerationFailed(f"{type(error).__name__}: {error}")
 
 
 def _kind(error: Exception) -> Failure:

@@ -161,9 +161,10 @@ def test_links_stand_on_the_base_url_in_order(base: str) -> None:
 
 
 def test_the_model_list_is_a_bare_array_of_texts() -> None:
-    listed = model_list([POCKET, ModelEntry(id="bare", source="x")])
-    assert [row["model_id"] for row in listed] == ["pocket", "bare"]
+    listed = model_list([POCKET, ModelEntry(id="bare", source="x"), ModelEntry(id="large", source="x", family="sdxl")])
+    assert [row["model_id"] for row in listed] == ["pocket", "bare", "large"]
     assert listed[1]["model_name"] == "bare"
+    assert [row["model_type"] for row in listed] == ["stable_diffusion", "stable_diffusion", "stable_diffusion_xl"]
     assert_valid(listed, MODEL_LIST)
 
 

@@ -4,25 +4,21 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
+from bench import loras
 from serve_app.config import POCKET, PROJECT, Weights
 
 CHECKPOINT = PROJECT / POCKET.source
 UNET_TARGETS = ["to_q", "to_v", "to_out.0", "conv1", "proj_in", "ff.net.2"]
 TEXT_TARGETS = ["q_proj", "v_proj", "out_proj", "fc1"]
-RANK = 8
+SCALE = 0.2
 
 
 def random_lora(part: str, seed: int) -> dict[str, torch.Tensor]:
     """Weights by peft's names for the pocket model's `unet` or `text_encoder`."""
-    torch.manual_seed(seed)
     network = getattr(StableDiffusionImg2ImgPipeline.from_pretrained(CHECKPOINT, safety_checker=None), part)
-    targets = UNET_TARGETS if part == "unet" else TEXT_TARGETS
-    network.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights=False, target_modules=targets))
-    return {name: 0.2 * weight.contiguous() for name, weight in get_peft_model_state_dict(network).items()}
+    return loras.random_lora(network, UNET_TARGETS if part == "unet" else TEXT_TARGETS, seed, SCALE)
 
 
 def lora_entries(folder: Path, count: int) -> tuple[Weights, ...]:

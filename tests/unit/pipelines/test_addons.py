@@ -12,9 +12,10 @@ from models.pocket.training.styles import to_kohya
 from serve_app.config import POCKET, Weights
 from serve_app.errors import GenerationFailed
 from serve_app.messages import Lora
+from serve_app.pipelines.directly import encode, latents_of
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
-from tests.unit.pipelines.driving import encode, latents_of, make_job
+from tests.unit.pipelines.jobs import make_job
 from tests.unit.pipelines.lora_making import CHECKPOINT, random_lora
 
 

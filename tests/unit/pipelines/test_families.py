@@ -17,10 +17,11 @@ from serve_app.config import ModelEntry
 from serve_app.errors import InvalidFields
 from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, SamplerChoice
 from serve_app.pipelines import load_pipeline
+from serve_app.pipelines.directly import encode, finish, latents_of, step
 from serve_app.pipelines.latent import LatentPipeline
 from serve_app.prompts.weights import parse_weights
 from serve_app.samplers.names import ORDINARY, build_sampler
-from tests.unit.pipelines.driving import encode, finish, latents_of, make_job, step
+from tests.unit.pipelines.jobs import make_job
 from tests.unit.pipelines.small_models import (
     FAMILIES,
     Pipeline,

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from serve_app.config import ModelEntry, Weights
 from serve_app.errors import ConfigError, GenerationFailed
 from serve_app.pipelines import load_pipeline
+from serve_app.pipelines.directly import latents_of
 from serve_app.pipelines.latent import LatentPipeline
 from serve_app.prompts.weights import parse_weights
-from tests.unit.pipelines.driving import latents_of, make_job
+from tests.unit.pipelines.jobs import make_job
 from tests.unit.pipelines.original_names import original_vae
 from tests.unit.pipelines.small_models import make_model, make_vae, save_configuration, save_single_file
 

@@ -11,10 +11,11 @@ from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 from serve_app.config import POCKET, PROJECT
 from serve_app.errors import InvalidFields
 from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, SamplerChoice
+from serve_app.pipelines.directly import encode, finish, latents_of, step
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
 from serve_app.samplers.names import ORDINARY, build_sampler
-from tests.unit.pipelines.driving import encode, finish, latents_of, make_job, step
+from tests.unit.pipelines.jobs import make_job
 
 MIXED = [SamplerChoice(name, karras) for name, karras in product(ORDINARY, (True, False))]
 BASE = DDIMScheduler.load_config(PROJECT / POCKET.source / "scheduler")

@@ -18,11 +18,12 @@ from serve_app.config import ModelEntry, Weights
 from serve_app.errors import GenerationFailed
 from serve_app.messages import Lora
 from serve_app.pipelines import load_pipeline
+from serve_app.pipelines.directly import encode, finish, latents_of
 from serve_app.pipelines.latent import LatentPipeline
 from serve_app.pipelines.rows import LatentRow
 from serve_app.pipelines.text import TextEmbeds
 from serve_app.prompts.weights import parse_weights
-from tests.unit.pipelines.driving import INIT, encode, finish, latents_of, make_job
+from tests.unit.pipelines.jobs import INIT, make_job
 from tests.unit.pipelines.original_names import unet_name
 from tests.unit.pipelines.small_models import Pipeline, make_model, make_vae
 from tests.unit.pipelines.test_families import assert_close, reference

@@ -10,9 +10,9 @@ from models.pocket.training.styles import LOOKS, Look
 from models.pocket.world import Pixels, Scene, draw
 from serve_app.config import POCKET
 from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, Lora, SamplerChoice
+from serve_app.pipelines.directly import encode, finish
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
-from tests.unit.pipelines.driving import encode, finish
 
 INIT = draw(Scene("circle", "yellow", "green"), 128)
 WISHES = (("red", "star", "blue"), ("white", "heart", "purple"))
