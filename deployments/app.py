@@ -48,7 +48,7 @@ def _postprocess(config: AppConfig) -> Application:
         graceful_shutdown_timeout_s=60,
         ray_actor_options={"num_cpus": config.postprocess.num_cpus},
     )
-    return deployment.bind(config.postprocess)
+    return deployment.bind(config.postprocess, config.storage)
 
 
 app = build_app(load_config())

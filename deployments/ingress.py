@@ -43,12 +43,12 @@ class Ingress:
         self._config = config
         self._catalogue = {entry.id: entry for entry in config.catalogue}
         self._driver = Driver(models, postprocess, config.api.job_deadline_s)
-        if (key := ensure_first_key(config.auth, config.postprocess.data_path)) is not None:
+        if (key := ensure_first_key(config.auth, config.storage.data_path)) is not None:
             print(f"darkroom: your key is {key} (shown this once; only its hash is kept)", flush=True)
-        self._keys = KeyRing(config.auth, config.postprocess.data_path)
+        self._keys = KeyRing(config.auth, config.storage.data_path)
         self._fetcher = ImageFetcher(config.inputs)
         self._decoder = ImageDecoder(config.inputs)
-        self._store = LocalStore(config.postprocess.pictures_path)
+        self._store = LocalStore(config.storage.pictures_path)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """What `serve.ingress()` asks for: the ASGI application, made on the replica."""

@@ -36,7 +36,7 @@ def main() -> int:
     except ConfigError as error:
         print(f"darkroom: {error}", file=sys.stderr)
         return 1
-    _tell_key(ensure_first_key(config.auth, config.postprocess.data_path), config)
+    _tell_key(ensure_first_key(config.auth, config.storage.data_path), config)
     _start(config, options.host, options.port)
     stop = _stop_signal()
     print(f"darkroom: ready at http://{options.host}:{options.port}", flush=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.config import PostprocessConfig
+from serve_app.config import PostprocessConfig, StorageConfig
 from serve_app.errors import DarkroomError
 from serve_app.messages import FinishOrder, StoredImage
 from serve_app.postprocess.flow import Postprocessor
@@ -14,10 +14,10 @@ from serve_app.postprocess.storage import LocalStore
 class Postprocess:
     """Finishes any model's rasters."""
 
-    def __init__(self, config: PostprocessConfig) -> None:
+    def __init__(self, config: PostprocessConfig, storage: StorageConfig) -> None:
         checker = DiffusersSafetyChecker(config.safety_folder, config.torch_threads)
         checker.load()
-        self._flow = Postprocessor(checker, LocalStore(config.pictures_path))
+        self._flow = Postprocessor(checker, LocalStore(storage.pictures_path))
 
     async def finish(
         self, pixels: npt.NDArray[np.uint8], order: FinishOrder

@@ -15,7 +15,7 @@ app.add_typer(keys, name="keys")
 def create(name: str) -> None:
     """Make a key, print it once, keep its hash in the data directory."""
     try:
-        print(make_key(load_config().postprocess.data_path, name))
+        print(make_key(load_config().storage.data_path, name))
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -10,16 +10,20 @@ DarkroomError
 │   ├── MethodNotAllowed         a known path asked with another method
 │   ├── BodyTooLarge             the request has more bytes than the server reads
 │   ├── ImageFetchFailed         the init image's URL gave no picture
+│   ├── IdempotencyConflict      an Idempotency-Key was used with another body
+│   ├── JobNotFound              no such job, or it is another key's
 │   └── RateLimited              too many requests for this key
 ├── ServiceError                 the client can try again later
 │   ├── Overloaded               the queue is full
 │   ├── ModelUnavailable         no replica answers for this model
 │   ├── DecoderUnavailable       the picture decoder's process does not come up
+│   ├── RecordsUnavailable       the database of jobs cannot be read or written
 │   └── DeadlineExceeded         the job took longer than it may
 └── JobError                     this job failed, others go on
     ├── GenerationFailed         the model broke on this job
     ├── SafetyCheckFailed        a requested check could not run; the picture stays here
     ├── StorageFailed            the picture could not be stored
+    ├── AttemptsExhausted        every replica that ran it died or hung
     └── Cancelled                somebody asked for it
 
 ConfigError stands beside the tree: it stops the start and never reaches a client.
@@ -79,6 +83,14 @@ class ImageFetchFailed(RequestError):
     """The init image's URL gave no picture: refused address, bad status, timeout, too large."""
 
 
+class IdempotencyConflict(RequestError):
+    """The Idempotency-Key was used before, with another body."""
+
+
+class JobNotFound(RequestError):
+    """No job has this id, or another key made it."""
+
+
 class RateLimited(RequestError):
     """Too many requests for this key; `retry_after_s` seconds from now one more is welcome."""
 
@@ -106,6 +118,10 @@ class DecoderUnavailable(ServiceError):
     """The picture decoder's process does not come up."""
 
 
+class RecordsUnavailable(ServiceError):
+    """The database of jobs cannot be read or written now."""
+
+
 class DeadlineExceeded(ServiceError):
     """The job took longer than it may."""
 
@@ -124,6 +140,10 @@ class SafetyCheckFailed(JobError):
 
 class StorageFailed(JobError):
     """The picture could not be stored."""
+
+
+class AttemptsExhausted(JobError):
+    """Every replica that ran this job died or hung; it is not tried again."""
 
 
 class Cancelled(JobError):

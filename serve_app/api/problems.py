@@ -3,20 +3,24 @@
 import math
 
 from serve_app.errors import (
+    AttemptsExhausted,
     BodyTooLarge,
     Cancelled,
     DarkroomError,
     DeadlineExceeded,
     DecoderUnavailable,
     GenerationFailed,
+    IdempotencyConflict,
     ImageFetchFailed,
     InvalidFields,
     InvalidKey,
+    JobNotFound,
     MethodNotAllowed,
     ModelNotFound,
     ModelUnavailable,
     Overloaded,
     RateLimited,
+    RecordsUnavailable,
     RouteNotFound,
     SafetyCheckFailed,
     StorageFailed,
@@ -32,14 +36,18 @@ TABLE: dict[type[DarkroomError], tuple[int, str]] = {
     MethodNotAllowed: (405, "Method not allowed"),
     BodyTooLarge: (413, "Request body too large"),
     ImageFetchFailed: (422, "Unable to fetch image from provided URL"),
+    IdempotencyConflict: (422, "The Idempotency-Key was used before with another request"),
+    JobNotFound: (404, "Request not found"),
     RateLimited: (429, "Rate limit exceeded"),
     Overloaded: (503, "The server is busy, try again later"),
     ModelUnavailable: (503, "The model is not available right now, try again later"),
     DecoderUnavailable: (503, "The server cannot read images right now, try again later"),
+    RecordsUnavailable: (503, "The server cannot keep jobs right now, try again later"),
     DeadlineExceeded: (503, "The image took too long to generate, try again later"),
     GenerationFailed: (500, "Image generation failed"),
     SafetyCheckFailed: (500, "The safety check could not run, the image was not released"),
     StorageFailed: (500, "The image could not be stored"),
+    AttemptsExhausted: (500, "The image could not be generated, several attempts broke off"),
     Cancelled: (500, "The request was cancelled"),
 }
 UNKNOWN = (500, "Internal server error")
@@ -47,6 +55,7 @@ UNKNOWN = (500, "Internal server error")
 
 RETRY_SOON_S = 5.0
 """When a client may try again where nobody knows better."""
+BUSY = (Overloaded, ModelUnavailable, DecoderUnavailable, RecordsUnavailable)
 ROUTING = (RouteNotFound, MethodNotAllowed)
 """Not application errors: their status is true in every mode, and whoever polls a link needs it."""
 
@@ -78,4 +87,4 @@ def _retry_after(error: DarkroomError) -> int | None:
     """Whole seconds, at least one."""
     if isinstance(error, RateLimited):
         return max(1, math.ceil(error.retry_after_s))
-    return math.ceil(RETRY_SOON_S) if isinstance(error, Overloaded | ModelUnavailable | DecoderUnavailable) else None
+    return math.ceil(RETRY_SOON_S) if isinstance(error, BUSY) else None

@@ -48,7 +48,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_the_environment_moves_the_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DARKROOM_DATA_DIR", str(tmp_path))
-    assert load_config().postprocess.pictures_path == tmp_path / "pictures"
+    assert load_config().storage.pictures_path == tmp_path / "pictures"
 
 
 def test_a_source_that_is_no_path_is_a_hub_id() -> None:

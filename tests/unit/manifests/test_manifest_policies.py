@@ -59,7 +59,7 @@ def test_a_model_on_a_gpu_asks_for_no_cpu_that_its_group_does_not_offer(kustomiz
 def test_wherever_ingress_or_postprocess_can_run_the_pictures_are_mounted_at_the_data_directory(
     kustomization: str,
 ) -> None:
-    data_dir = application(kustomization).postprocess.data_dir
+    data_dir = application(kustomization).storage.data_dir
     assert Path(data_dir).is_absolute()
     homes = [group for group in workers(kustomization) if cpus(group) > 0]
     assert homes

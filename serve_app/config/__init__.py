@@ -1,0 +1,99 @@
+"""The configuration: parsed once, frozen, unknown keys refused. The only reader of the environment."""
+
+import os
+from pathlib import Path
+from typing import Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from serve_app.config.catalogue import POCKET, Enhancement, ModelEntry, Weights
+from serve_app.config.part import PROJECT, Network, Part
+from serve_app.config.parts import (
+    ApiConfig,
+    AuthConfig,
+    CourierConfig,
+    IngressConfig,
+    InputsConfig,
+    KeyEntry,
+    PostprocessConfig,
+    RecordsConfig,
+    S3Config,
+    StorageConfig,
+    WebhooksConfig,
+)
+from serve_app.errors import ConfigError
+
+__all__ = [
+    "POCKET",
+    "PROJECT",
+    "ApiConfig",
+    "AppConfig",
+    "AuthConfig",
+    "CourierConfig",
+    "Enhancement",
+    "IngressConfig",
+    "InputsConfig",
+    "KeyEntry",
+    "ModelEntry",
+    "Network",
+    "PostprocessConfig",
+    "RecordsConfig",
+    "S3Config",
+    "StorageConfig",
+    "WebhooksConfig",
+    "Weights",
+    "load_config",
+]
+
+
+class AppConfig(Part):
+    """Everything an operator turns. The defaults serve the pocket model from one machine without a GPU."""
+
+    catalogue: tuple[ModelEntry, ...] = Field((POCKET,), min_length=1)
+    default_model: str | None = None
+    """The model of the routes without model_id; None: the catalogue's first."""
+    auth: AuthConfig = AuthConfig()
+    api: ApiConfig = ApiConfig()
+    inputs: InputsConfig = InputsConfig()
+    ingress: IngressConfig = IngressConfig()
+    postprocess: PostprocessConfig = PostprocessConfig()
+    storage: StorageConfig = StorageConfig()
+    records: RecordsConfig = RecordsConfig()
+    webhooks: WebhooksConfig = WebhooksConfig()
+    courier: CourierConfig = CourierConfig()
+
+    @model_validator(mode="after")
+    def _ids_agree(self) -> Self:
+        ids = [entry.id for entry in self.catalogue]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"two models of the catalogue share an id: {', '.join(ids)}")
+        if self.default_model is not None and self.default_model not in ids:
+            raise ValueError(f"default_model {self.default_model!r} is not in the catalogue: {', '.join(ids)}")
+        return self
+
+    @property
+    def records_url(self) -> str:
+        """The SQLAlchemy URL of the records."""
+        return self.records.url or f"sqlite+aiosqlite:///{self.storage.data_path.absolute() / 'records.sqlite'}"
+
+    @property
+    def default_model_id(self) -> str:
+        """The model of a request that names none."""
+        return self.default_model or self.catalogue[0].id
+
+
+def load_config(file: Path | None = None) -> AppConfig:
+    """The configuration in a YAML file, or the defaults; DARKROOM_DATA_DIR overrides `storage.data_dir`.
+
+    Raises ConfigError with every fault of the file.
+    """
+    try:
+        values = {} if file is None else yaml.safe_load(file.read_text()) or {}
+        config = AppConfig.model_validate(values)
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(f"{file}: {error}") from error
+    data_dir = os.environ.get("DARKROOM_DATA_DIR")
+    if data_dir is None:
+        return config
+    return config.model_copy(update={"storage": config.storage.model_copy(update={"data_dir": data_dir})})

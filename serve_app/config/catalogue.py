@@ -1,0 +1,106 @@
+"""The catalogue: which models there are, and how the deployment of each runs."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from serve_app.config.part import PROJECT, Name, Part
+from serve_app.messages import SAMPLER_NAMES
+
+
+class Enhancement(Part):
+    """What enhance_prompt adds."""
+
+    suffix: str = "best quality, sharp focus, highly detailed"
+    negative: str = "blurry, low quality"
+
+
+class Weights(Part):
+    """Something of the catalogue besides models: a VAE, a LoRA, a textual inversion."""
+
+    id: Name
+    source: str
+    """A file or folder, relative to the project's root or absolute."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies on disk."""
+        return PROJECT / self.source
+
+
+class ModelEntry(Part):
+    """One model that clients name by `model_id`, and how its deployment runs."""
+
+    id: Name
+    source: str
+    """A diffusers folder, a single safetensors file, or a hub id."""
+    family: Literal["sd", "sdxl"] = "sd"
+    """sd: Stable Diffusion 1.x and 2.x. sdxl: Stable Diffusion XL."""
+    config: str | None = None
+    """For a single file: a diffusers folder or hub id with the model's configuration and tokenizers.
+    None: what diffusers takes for such a file, from the hub."""
+    title: str = ""
+    description: str = ""
+    default_sampler: str = "DDIMScheduler"
+    enhancement: Enhancement = Enhancement()
+    vaes: tuple[Weights, ...] = ()
+    loras: tuple[Weights, ...] = ()
+    embeddings: tuple[Weights, ...] = ()
+    device: str = "auto"
+    """A torch device, or auto: cuda where there is one."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    torch_threads: int | None = Field(None, ge=1)
+    max_jobs: int = Field(256, ge=1)
+    """Jobs that a replica takes, those in flight counted; more are told that it is overloaded."""
+    rows_per_call: int = Field(16, ge=1)
+    """UNet rows of one call at `knee_pixels`; a guided sample is two. More than the device's knee only adds latency."""
+    knee_pixels: int = Field(512 * 512, gt=0)
+    """The picture size, in pixels, that `rows_per_call` was measured at; smaller pictures get more rows."""
+    rows_in_flight: int = Field(64, ge=1)
+    """Samples at `knee_pixels` that may hold memory between calls."""
+    prompt_cache_bytes: int = Field(64 * 2**20, ge=0)
+    picture_cache_bytes: int = Field(64 * 2**20, ge=0)
+    lora_bytes: int = Field(512 * 2**20, ge=0)
+    """What the files of LoRAs may hold on the device, those in use by jobs in flight not counted."""
+    num_replicas: int = Field(1, ge=1)
+    num_cpus: float = Field(0.5, ge=0)
+    num_gpus: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _sampler_is_known(self) -> Self:
+        if self.default_sampler not in SAMPLER_NAMES:
+            raise ValueError(f"default_sampler {self.default_sampler!r} is not one of {', '.join(SAMPLER_NAMES)}")
+        return self
+
+    @property
+    def path_or_hub_id(self) -> str:
+        """The source as diffusers takes it: a path where one is there, else the text itself."""
+        return _path_or_text(self.source)
+
+    @property
+    def config_or_hub_id(self) -> str | None:
+        """The configuration's source in the same way."""
+        return None if self.config is None else _path_or_text(self.config)
+
+
+def _path_or_text(source: str) -> str:
+    path = PROJECT / source
+    return str(path) if path.exists() else source
+
+
+POCKET = ModelEntry(
+    id="pocket",
+    source="models/pocket/checkpoint",
+    title="Pocket",
+    description="The embedded model: one thing on a plain ground, in eight colours.",
+    enhancement=Enhancement(suffix="high quality, sharp focus", negative="blurry, low quality"),
+    vaes=(Weights(id="pastel", source="models/pocket/extras/vae-pastel"),),
+    loras=(
+        Weights(id="stripes", source="models/pocket/extras/lora-stripes.safetensors"),
+        Weights(id="frame", source="models/pocket/extras/lora-frame.safetensors"),
+    ),
+    embeddings=(Weights(id="dusk", source="models/pocket/extras/embedding-dusk.safetensors"),),
+    rows_per_call=16,
+    knee_pixels=64 * 64,
+)

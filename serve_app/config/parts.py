@@ -1,0 +1,146 @@
+"""The parts that are no catalogue: how the service talks, what it reads, where it keeps things."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from serve_app.config.part import PROJECT, Name, Network, Part, Sha256
+
+
+class KeyEntry(Part):
+    """One client's key, as its SHA-256 in lower-case hex; the key itself is not kept."""
+
+    name: Name
+    sha256: Sha256
+
+
+class AuthConfig(Part):
+    """Who may call. Without keys here, the first start makes one and keeps its hash in the data directory."""
+
+    keys: tuple[KeyEntry, ...] = ()
+
+
+class ApiConfig(Part):
+    """How the ingress talks."""
+
+    public_url: str | None = None
+    """Links start with this, e.g. https://images.example.com; None: with the host the client used."""
+    errors_as_200: bool = False
+    """Answer application errors with HTTP 200, as the hosted API did in 2023."""
+    max_body_bytes: int = Field(32 * 2**20, gt=0)
+    sync_timeout_s: float = Field(30.0, ge=0)
+    """A request is answered with its pictures where they are there within this time, else with `processing`."""
+    job_deadline_s: float = Field(600.0, gt=0)
+    """From a job's acceptance to its end, all attempts together."""
+    keyless_fetch: bool = False
+    """Let whoever knows a job's id fetch it, for clients that poll with an empty body."""
+    max_waiting_jobs: int = Field(1000, ge=1)
+    """Jobs of one model that have not ended; more are refused with 503."""
+
+
+class InputsConfig(Part):
+    """What an init image may be."""
+
+    max_image_bytes: int = Field(16 * 2**20, gt=0)
+    max_image_pixels: int = Field(40_000_000, gt=0)
+    decode_timeout_s: float = Field(10.0, gt=0)
+    fetch_timeout_s: float = Field(10.0, gt=0)
+    max_redirects: int = Field(3, ge=0)
+    allowed_networks: tuple[Network, ...] = ()
+    """Private networks that init image URLs may point into, e.g. 10.1.0.0/16. None by default."""
+
+
+class RecordsConfig(Part):
+    """Where jobs are written down, and how long a driver's silence is taken for life."""
+
+    url: str | None = None
+    """An SQLAlchemy URL, e.g. postgresql+psycopg://user@host/darkroom; None: SQLite in the data directory."""
+    lease_s: float = Field(15.0, gt=0)
+    """A job whose driver has not renewed its lease for so long is driven again by another one."""
+    tick_s: float = Field(0.5, gt=0)
+    """How often a driver renews its leases, writes progress, and reads what was cancelled."""
+    max_attempts: int = Field(3, ge=1)
+    """Runs of one job on replicas that died or hung; then it is failed, for it may be what kills them."""
+
+
+class WebhooksConfig(Part):
+    """How results are pushed to clients."""
+
+    schedule_s: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    """Seconds before each attempt, counted from the one before."""
+    jitter: float = Field(0.1, ge=0, le=1)
+    """Each pause is stretched by up to this share."""
+    timeout_s: float = Field(15.0, gt=0)
+    per_host: int = Field(4, ge=1)
+    """Deliveries to one host at a time."""
+    at_once: int = Field(64, ge=1)
+    """Deliveries of one courier at a time."""
+    allowed_networks: tuple[Network, ...] = ()
+    """Private networks that webhooks may point into. None by default."""
+
+
+class S3Config(Part):
+    """A bucket. Credentials come from the environment, as AWS's own tools take them."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    """None: AWS. Else the server's URL, e.g. http://minio:9000."""
+    region: str = "us-east-1"
+    virtual_hosted: bool = False
+
+
+class StorageConfig(Part):
+    """Where pictures lie, and for how long."""
+
+    data_dir: str = "data"
+    """Pictures, records and keys of the embedded default, relative to the project's root or absolute."""
+    s3: S3Config | None = None
+    """None: files in the data directory."""
+    public_url: str | None = None
+    """Links to permanent pictures start with this, e.g. a CDN in front of the bucket; None: the service serves them."""
+    temporary_s: float = Field(86400.0, gt=0)
+    """How long links and files of jobs with `temp` live."""
+    retention_s: float | None = Field(None, gt=0)
+    """How long everything else lives after its job's end; None: for ever."""
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory as a path."""
+        return PROJECT / self.data_dir
+
+    @property
+    def pictures_path(self) -> Path:
+        """Where finished pictures lie, where they are files."""
+        return self.data_path / "pictures"
+
+
+class CourierConfig(Part):
+    """The deployment that delivers webhooks, drives orphaned jobs and deletes what has expired."""
+
+    num_replicas: int = Field(1, ge=1)
+    num_cpus: float = Field(0.1, ge=0)
+    sweep_s: float = Field(1.0, gt=0)
+    """How often it looks for work."""
+
+
+class PostprocessConfig(Part):
+    """The last deployment: safety filter, encoding, storage."""
+
+    safety_checker: str = "models/pocket/checkpoint"
+    """A diffusers folder that holds safety_checker/ and feature_extractor/."""
+    num_replicas: int = Field(1, ge=1)
+    num_cpus: float = Field(0.2, ge=0)
+    torch_threads: int = Field(1, ge=1)
+
+    @property
+    def safety_folder(self) -> Path:
+        """The safety checker's folder as a path."""
+        return PROJECT / self.safety_checker
+
+
+class IngressConfig(Part):
+    """The first deployment: as many replicas as HTTP traffic needs."""
+
+    num_replicas: int = Field(1, ge=1)
+    num_cpus: float = Field(0.2, ge=0)
