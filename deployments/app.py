@@ -3,38 +3,61 @@
 from ray import serve
 from ray.serve import Application
 
+from deployments.courier import Courier
 from deployments.diffusion import Diffusion
 from deployments.ingress import Ingress
 from deployments.postprocess import Postprocess
 from serve_app.config import AppConfig, ModelEntry, load_config
 
+CHECKED_S = {"health_check_period_s": 5, "health_check_timeout_s": 10}
+"""A replica that does not answer is replaced after three checks in a row."""
+SHUTDOWN_S = 60.0
+"""A replica that is asked to go may finish what it does for so long; jobs that take longer run again elsewhere."""
+
 
 def build_app(args: AppConfig) -> Application:
-    """The application of a configuration: one ingress, one diffusion deployment a model, one postprocess."""
-    models = {entry.id: _diffusion(entry, args.api.job_deadline_s) for entry in args.catalogue}
-    return _ingress(args, models, _postprocess(args))
+    """The application of a configuration: ingress and courier, one diffusion deployment a model, one postprocess."""
+    models = {entry.id: _diffusion(entry) for entry in args.catalogue}
+    postprocess = _postprocess(args)
+    return _ingress(args, models, postprocess, _courier(args, models, postprocess))
 
 
-def _ingress(config: AppConfig, models: dict[str, Application], postprocess: Application) -> Application:
+def _ingress(
+    config: AppConfig, models: dict[str, Application], postprocess: Application, courier: Application
+) -> Application:
     deployment = serve.deployment(
         serve.ingress()(Ingress),
         name="Ingress",
         num_replicas=config.ingress.num_replicas,
         max_ongoing_requests=1000,
-        graceful_shutdown_timeout_s=config.api.job_deadline_s,
+        graceful_shutdown_timeout_s=config.api.sync_timeout_s + 10,
         ray_actor_options={"num_cpus": config.ingress.num_cpus},
+    )
+    return deployment.bind(config, models, postprocess, courier)
+
+
+def _courier(config: AppConfig, models: dict[str, Application], postprocess: Application) -> Application:
+    deployment = serve.deployment(
+        Courier,
+        name="Courier",
+        num_replicas=config.courier.num_replicas,
+        graceful_shutdown_timeout_s=20,
+        ray_actor_options={"num_cpus": config.courier.num_cpus},
+        **CHECKED_S,
     )
     return deployment.bind(config, models, postprocess)
 
 
-def _diffusion(entry: ModelEntry, deadline_s: float) -> Application:
+def _diffusion(entry: ModelEntry) -> Application:
     deployment = serve.deployment(
         Diffusion,
         name=f"Diffusion-{entry.id}",
         num_replicas=entry.num_replicas,
-        max_ongoing_requests=entry.max_jobs + 1,
-        graceful_shutdown_timeout_s=deadline_s,
+        # Twice what the engine takes, so that it is the engine that says no, at once.
+        max_ongoing_requests=2 * entry.max_jobs,
+        graceful_shutdown_timeout_s=SHUTDOWN_S,
         ray_actor_options={"num_cpus": entry.num_cpus, "num_gpus": entry.num_gpus},
+        **CHECKED_S,
     )
     return deployment.bind(entry)
 
@@ -44,9 +67,10 @@ def _postprocess(config: AppConfig) -> Application:
         Postprocess,
         name="Postprocess",
         num_replicas=config.postprocess.num_replicas,
-        max_ongoing_requests=64,
-        graceful_shutdown_timeout_s=60,
+        max_ongoing_requests=256,
+        graceful_shutdown_timeout_s=SHUTDOWN_S,
         ray_actor_options={"num_cpus": config.postprocess.num_cpus},
+        **CHECKED_S,
     )
     return deployment.bind(config.postprocess, config.storage)
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import ray
 
-from deployments.events import Finished, StreamEvent
+from deployments.events import StreamEvent
 from serve_app.config import ModelEntry
 from serve_app.engine import build_engine
 from serve_app.engine.loop import Event
@@ -18,9 +18,12 @@ from serve_app.errors import DarkroomError
 from serve_app.messages import Img2ImgJob, Progress, Raster
 from serve_app.pipelines import load_pipeline
 from serve_app.prompts.weights import parse_weights
+from serve_app.service.replicas import Generated
 
 STALLED_SECONDS = 120.0
 """A job that makes no step for this long means a device that hangs."""
+HEARTBEAT_S = 5.0
+"""The driver hears something at least this often."""
 
 
 class Diffusion:
@@ -33,7 +36,7 @@ class Diffusion:
         threading.Thread(target=pipeline.warm, name="warm", daemon=True).start()
 
     async def generate(self, job: Img2ImgJob) -> AsyncIterator[StreamEvent]:
-        """Run a job: progress at most twice a second, then how it ended. Closing the stream cancels the job."""
+        """Run a job: progress at once and every few seconds, then how it ended. Closing the stream cancels the job."""
         events: asyncio.Queue[Event] = asyncio.Queue()
         here = asyncio.get_running_loop()
 
@@ -41,16 +44,27 @@ class Diffusion:
             here.call_soon_threadsafe(events.put_nowait, event)
 
         try:
-            ticket = self._steps.submit(job, listen)
+            ticket = self._steps.submit(job, listen, previews=True)
         except DarkroomError as error:
             yield error
             return
+        event: Event = Progress(0, 0)
         try:
-            while isinstance(event := await events.get(), Progress):
+            while isinstance(event, Progress):
                 yield event
+                event = await self._next(events, event)
             yield _handed_over(event) if isinstance(event, Raster) else event
         finally:
             ticket.cancel()
+
+    async def _next(self, events: "asyncio.Queue[Event]", last: Progress) -> Event:
+        """What the engine tells next, or the last progress again. Raises what `check_health` raises."""
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                return await events.get()
+        except TimeoutError:
+            self.check_health()
+            return last
 
     def check_health(self) -> None:
         """Ray's health check: the step thread lives and moves."""
@@ -60,5 +74,5 @@ class Diffusion:
             raise RuntimeError(f"no step for {self._steps.stalled_s:.0f} s")
 
 
-def _handed_over(raster: Raster) -> Finished:
-    return Finished(ray.put(raster.pixels), raster.sampler, raster.seconds)
+def _handed_over(raster: Raster) -> Generated:
+    return Generated(ray.put(raster.pixels), raster.sampler, raster.seconds)

@@ -1,109 +1,170 @@
-"""The HTTP side: reads and checks a request, drives its job, answers. Keeps no state of its own."""
+"""The HTTP side: reads and checks a request, has its job written down, waits a while, answers.
 
-import asyncio
-import secrets
-import uuid
-from collections.abc import Awaitable, Callable
+Keeps nothing but the jobs that it drives, and these are in the records too.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from deployments.driver import Driver
-from deployments.events import Finished
-from serve_app.api import answers, pages, routes
+from deployments.records import Parts
+from serve_app.api import answers, events, pages, routes
 from serve_app.api.body import presented_key, read_body
-from serve_app.api.problems import problem
+from serve_app.api.fetching import fetch_id, parse_fetch_id
+from serve_app.api.idempotency import HEADER, idempotency_of
+from serve_app.api.job_resource import cancel_status, job_resource
+from serve_app.api.links import Links, cache_control
+from serve_app.api.problems import Told, fetch_problem, problem
 from serve_app.api.schema import openapi
-from serve_app.api.wire import Img2ImgRequest, check_against, parse_img2img
+from serve_app.api.wire import check_against, parse_img2img
 from serve_app.config import AppConfig, ModelEntry
-from serve_app.errors import DarkroomError, MethodNotAllowed, ModelNotFound, RouteNotFound
-from serve_app.inputs.decode import ImageDecoder, decode_base64, looks_like_url
-from serve_app.inputs.fetch import ImageFetcher
-from serve_app.inputs.fit import cover_crop, target_size
+from serve_app.errors import DarkroomError, JobNotFound, MethodNotAllowed, ModelNotFound, RouteNotFound
+from serve_app.jobs.admission import Admission
 from serve_app.jobs.keys import KeyRing, ensure_first_key
-from serve_app.messages import FinishOrder, Img2ImgJob, Pixels, SamplerChoice
-from serve_app.postprocess.storage import LocalStore
-from serve_app.prompts.enhance import enhance
+from serve_app.jobs.link_secret import link_secret
+from serve_app.jobs.outbox import Outbox
+from serve_app.jobs.records import Idempotency, JobRecord, JobRecords
+from serve_app.postprocess.storage import S3Store
+from serve_app.service.accepting import Accepter, Caller, Pictures
+from serve_app.service.watching import Watcher
 
-LARGEST_ID = 2**31 - 1
-"""Clients decode ids as 32-bit integers."""
-FOREVER = "public, max-age=31536000, immutable"
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Ingress:
     """Routes requests to one deployment per model. Any number of replicas may run."""
 
-    def __init__(self, config: AppConfig, models: dict[str, DeploymentHandle], postprocess: DeploymentHandle) -> None:
+    def __init__(
+        self,
+        config: AppConfig,
+        models: dict[str, DeploymentHandle],
+        postprocess: DeploymentHandle,
+        courier: DeploymentHandle,
+    ) -> None:
+        del courier  # bound here so that it runs; it finds its work in the records
         self._config = config
         self._catalogue = {entry.id: entry for entry in config.catalogue}
-        self._driver = Driver(models, postprocess, config.api.job_deadline_s)
         if (key := ensure_first_key(config.auth, config.storage.data_path)) is not None:
             print(f"darkroom: your key is {key} (shown this once; only its hash is kept)", flush=True)
         self._keys = KeyRing(config.auth, config.storage.data_path)
-        self._fetcher = ImageFetcher(config.inputs)
-        self._decoder = ImageDecoder(config.inputs)
-        self._store = LocalStore(config.storage.pictures_path)
+        self._parts = parts = Parts(config, models, postprocess)
+        self._records = JobRecords(parts.database)
+        outbox = Outbox(parts.database)
+        self._watcher = Watcher(self._records, outbox, parts.store, self._catalogue, parts.driver)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """What `serve.ingress()` asks for: the ASGI application, made on the replica."""
-        table: list[tuple[str, Endpoint, str]] = [
-            *(
-                (path, partial(self._img2img, model_required=needs), "POST")
-                for path, needs in routes.IMG2IMG_PATHS.items()
-            ),
-            *((path, self._model_list, "POST") for path in routes.MODEL_LIST_PATHS),
-            (routes.SCHEDULERS_PATH, self._schedulers_list, "POST"),
-            (routes.MODELS_PATH, self._models, "GET"),
-            (routes.HEALTH_PATH, self._healthz, "GET"),
-            (routes.FILES_PATH + "/{name}", self._file, "GET"),
-            ("/openapi.json", self._openapi, "GET"),
-            ("/docs", self._docs, "GET"),
-            ("/", self._home, "GET"),
-        ]
         return Starlette(
-            routes=[Route(path, endpoint, methods=[method]) for path, endpoint, method in table],
+            routes=[Route(path, endpoint, methods=methods) for path, endpoint, methods in self._table()],
             exception_handlers={
                 DarkroomError: self._tell,
                 HTTPException: self._tell_http,
                 Exception: self._tell_unknown,
             },
+            lifespan=self._lifespan,
         )
 
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """On the replica's event loop: what needs one, and jobs given back at the end."""
+        parts, config = self._parts, self._config
+        presign = parts.store.presigned_links if isinstance(parts.store, S3Store) else None
+        self._links = Links(config.storage, await link_secret(parts.database), presign)
+        pictures, admission = Pictures(config), Admission(parts.database, config.api.max_waiting_jobs)
+        self._accepter = Accepter(config, pictures, admission, self._records, self._links, parts.driver)
+        parts.driver.start()
+        yield
+        await pictures.close()
+        await parts.close()
+
+    def check_health(self) -> None:
+        """Ray's health check: leases are renewed."""
+        if not self._parts.driver.alive:
+            raise RuntimeError("the driver makes no rounds")
+
+    def _table(self) -> list[tuple[str, Endpoint, list[str]]]:
+        post, get = ["POST"], ["GET"]
+        img2img = routes.IMG2IMG_PATHS.items()
+        return [
+            *((path, partial(self._img2img, model_required=needs), post) for path, needs in img2img),
+            *((path, self._fetch, post) for path in routes.FETCH_PATHS),
+            *((path, self._fetch, ["GET", "POST"]) for path in routes.FETCH_ID_PATHS),
+            *((path, self._model_list, post) for path in routes.MODEL_LIST_PATHS),
+            (routes.SCHEDULERS_PATH, self._schedulers_list, post),
+            (routes.SYSTEM_LOAD_PATH, self._system_load, post),
+            (routes.JOB_PATH, self._job, get),
+            (routes.JOB_PATH, self._cancel, ["DELETE"]),
+            (routes.JOB_EVENTS_PATH, self._events, get),
+            (routes.MODELS_PATH, self._models, get),
+            (routes.HEALTH_PATH, self._healthz, get),
+            (routes.FILES_PATH + "/{name:path}", self._file, get),
+            ("/openapi.json", self._openapi, get),
+            ("/docs", self._docs, get),
+            ("/", self._home, get),
+        ]
+
     async def _img2img(self, request: Request, model_required: bool) -> Response:
-        body = await read_body(request, self._config.api.max_body_bytes)
-        self._keys.verify(presented_key(request, body))
+        api = self._config.api
+        body = await read_body(request, api.max_body_bytes)
+        key = self._keys.verify(presented_key(request, body))
         asked = parse_img2img(body, model_required=model_required)
         entry = self._entry(asked.model_id)
         check_against(asked, entry)
-        job = build_job(asked, entry, await self._picture(asked))
-        prefix = str(uuid.uuid4())
-        finished, images = await self._driver.run(job, partial(_order, asked, job, prefix))
-        outputs = [image.base64 or image.name for image in images]
-        made = answers.Made(
-            id=job.id,
-            file_prefix=prefix,
-            used=_used(job, finished),
-            seconds=finished.seconds,
-            outputs=tuple(outputs if asked.base64 else answers.image_links(self._base_url(request), outputs)),
-            flagged=any(image.flagged for image in images),
-        )
-        return JSONResponse(answers.success(asked, made))
+        repeated = idempotency_of(request.headers.get(HEADER), body)
+        idempotency = None if repeated is None else Idempotency(*repeated)
+        caller = Caller(key.name, self._base_url(request), request.url.path, idempotency)
+        record = await self._accepter.accept(asked, entry, caller)
+        record = await self._watcher.ended(record, 0.0 if asked.instant_response else api.sync_timeout_s)
+        seen = await self._watcher.seen(record)
+        return _answer(answers.posted(seen.view, seen.outputs, errors_as_200=api.errors_as_200))
 
-    async def _picture(self, asked: Img2ImgRequest) -> Pixels:
-        """The init image at the job's size."""
-        source = asked.init_image
-        if isinstance(source, str):
-            source = await self._fetcher.fetch(source) if looks_like_url(source) else decode_base64(source)
-        pixels = await self._decoder.decode(source)
-        height, width = pixels.shape[:2]
-        size = target_size(width, height, asked.width, asked.height)
-        return await asyncio.to_thread(cover_crop, pixels, *size)
+    async def _fetch(self, request: Request) -> Response:
+        body = await read_body(request, self._config.api.max_body_bytes) if request.method == "POST" else {}
+        try:
+            key_name = self._fetching_key(presented_key(request, body))
+            record = await self._watcher.find(fetch_id(request.path_params.get("id"), body), key_name)
+        except JobNotFound as error:
+            return _answer(fetch_problem(error, errors_as_200=self._config.api.errors_as_200))
+        seen = await self._watcher.seen(record)
+        return JSONResponse(answers.fetched(seen.view, seen.outputs))
+
+    def _fetching_key(self, key: str | None) -> str | None:
+        """Whose jobs may be fetched; None: anybody's."""
+        return None if self._config.api.keyless_fetch else self._keys.verify(key).name
+
+    async def _system_load(self, request: Request) -> Response:
+        await self._known_client(request)
+        load = await self._watcher.load()
+        return JSONResponse(answers.system_load(load.queue_num, load.queue_time))
+
+    async def _job(self, request: Request) -> Response:
+        view = await self._watcher.view(await self._own_job(request))
+        return JSONResponse(job_resource(view, self._base_url(request)))
+
+    async def _cancel(self, request: Request) -> Response:
+        record = await self._own_job(request)
+        view = await self._watcher.view(await self._records.ask_cancel(record.id) or record)
+        return JSONResponse(job_resource(view, self._base_url(request)), cancel_status(view))
+
+    async def _events(self, request: Request) -> Response:
+        record = await self._own_job(request)
+        last_seen = events.last_event_id(request.headers.get("last-event-id"))
+        if events.is_over(await self._watcher.view(record), last_seen):
+            return Response(status_code=204)
+        stream = self._watcher.events(record, last_seen)
+        return StreamingResponse(stream, media_type=events.EVENT_STREAM, headers=events.HEADERS)
+
+    async def _own_job(self, request: Request) -> JobRecord:
+        key = self._keys.verify(presented_key(request, {}))
+        return await self._watcher.find(parse_fetch_id(request.path_params["id"]), key.name)
 
     def _entry(self, model_id: str | None) -> ModelEntry:
         entry = self._catalogue.get(model_id or self._config.default_model_id)
@@ -131,8 +192,10 @@ class Ingress:
         return JSONResponse(answers.models(self._config.catalogue))
 
     async def _file(self, request: Request) -> Response:
-        file = await self._store.get(request.path_params["name"])
-        return Response(file.data, media_type=file.content_type, headers={"Cache-Control": FOREVER})
+        name = request.path_params["name"]
+        self._links.check(name, request.query_params, time.time())
+        file = await self._parts.store.get(name)
+        return Response(file.data, media_type=file.content_type, headers={"Cache-Control": cache_control(name)})
 
     async def _healthz(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -148,8 +211,7 @@ class Ingress:
 
     async def _tell(self, _: Request, error: Exception) -> Response:
         assert isinstance(error, DarkroomError)
-        status, body, headers = problem(error, errors_as_200=self._config.api.errors_as_200)
-        return JSONResponse(body, status, headers)
+        return _answer(problem(error, errors_as_200=self._config.api.errors_as_200))
 
     async def _tell_http(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -163,36 +225,6 @@ class Ingress:
         return await self._tell(request, DarkroomError(f"{type(error).__name__}: {error}"))
 
 
-def build_job(asked: Img2ImgRequest, entry: ModelEntry, picture: Pixels) -> Img2ImgJob:
-    """A request and its picture as a job with an id, a seed and the prompts that are really used."""
-    prompts = asked.prompt, asked.negative_prompt
-    prompt, negative = enhance(*prompts, entry.enhancement) if asked.enhance_prompt else prompts
-    return Img2ImgJob(
-        id=1 + secrets.randbelow(LARGEST_ID),
-        model_id=entry.id,
-        prompt=prompt,
-        negative_prompt=negative,
-        init_image=picture,
-        samples=asked.samples,
-        steps=asked.num_inference_steps,
-        guidance_scale=asked.guidance_scale,
-        strength=asked.strength,
-        seed=secrets.randbelow(2**32) if asked.seed is None else asked.seed,
-        sampler=SamplerChoice(asked.scheduler, asked.use_karras_sigmas, asked.algorithm_type),
-        clip_skip=asked.clip_skip,
-        token_merging=asked.tomesd,
-        vae=asked.vae,
-        loras=asked.loras,
-        embeddings=asked.embeddings,
-    )
-
-
-def _order(asked: Img2ImgRequest, job: Img2ImgJob, prefix: str, finished: Finished) -> FinishOrder:
-    parameters = answers.parameters_text(asked, _used(job, finished))
-    return FinishOrder(job.id, prefix, asked.safety_checker, asked.safety_checker_type, asked.base64, parameters)
-
-
-def _used(job: Img2ImgJob, finished: Finished) -> answers.Used:
-    return answers.Used(
-        job.model_id, job.prompt, job.negative_prompt, finished.sampler, job.seed, job.width, job.height
-    )
+def _answer(told: Told) -> JSONResponse:
+    status, body, headers = told
+    return JSONResponse(body, status, headers)

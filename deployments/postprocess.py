@@ -1,5 +1,7 @@
 """The last deployment: safety filter, redaction, encoding, storage. The work itself is `serve_app.postprocess`."""
 
+import time
+
 import numpy as np
 import numpy.typing as npt
 
@@ -8,7 +10,8 @@ from serve_app.errors import DarkroomError
 from serve_app.messages import FinishOrder, StoredImage
 from serve_app.postprocess.flow import Postprocessor
 from serve_app.postprocess.safety import DiffusersSafetyChecker
-from serve_app.postprocess.storage import LocalStore
+from serve_app.postprocess.spool import Spool
+from serve_app.postprocess.storage import open_store
 
 
 class Postprocess:
@@ -17,7 +20,7 @@ class Postprocess:
     def __init__(self, config: PostprocessConfig, storage: StorageConfig) -> None:
         checker = DiffusersSafetyChecker(config.safety_folder, config.torch_threads)
         checker.load()
-        self._flow = Postprocessor(checker, LocalStore(storage.pictures_path))
+        self._flow = Postprocessor(checker, Spool(open_store(storage), config.spool_bytes, time.time))
 
     async def finish(
         self, pixels: npt.NDArray[np.uint8], order: FinishOrder

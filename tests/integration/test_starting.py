@@ -55,4 +55,4 @@ def test_serve_build_knows_the_deployments(tmp_path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=150)
     built = yaml.safe_load(target.read_text())
     names = {deployment["name"] for deployment in built["applications"][0]["deployments"]}
-    assert names == {"Ingress", "Diffusion-pocket", "Postprocess"}
+    assert names == {"Ingress", "Courier", "Diffusion-pocket", "Postprocess"}

@@ -1,0 +1,22 @@
+"""The init image as the records keep it: a PNG of the very pixels that a job starts from."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from serve_app.messages import Pixels
+
+COMPRESS_LEVEL = 1
+
+
+def kept_png(pixels: Pixels) -> bytes:
+    """RGB (height, width, 3) without loss; also for previews."""
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG", compress_level=COMPRESS_LEVEL)
+    return png.getvalue()
+
+
+def kept_pixels(png: bytes) -> Pixels:
+    """What `kept_png` was given. Raises ValueError or OSError for bytes that it did not make."""
+    return np.array(Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB"), dtype=np.uint8)

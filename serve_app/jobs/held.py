@@ -1,0 +1,80 @@
+"""What a driver knows of one of its jobs, and what it learns of it. Pure: no clock, no database, no replica."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from serve_app.jobs.leases import Beat, Round
+from serve_app.jobs.rows import JobRecord
+from serve_app.messages import Pixels, Progress
+
+
+class Stop(Enum):
+    """Why a run is broken off before its end."""
+
+    CANCELLED = "somebody asked for it"
+    LOST = "it has ended, or another driver has it"
+    CLOSING = "this driver shuts down"
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """One job under a driver. Its run writes it, and the round over all jobs; both on one event loop."""
+
+    record: JobRecord
+    """As it was accepted or claimed."""
+    attempts: int
+    done: int
+    """UNet evaluations of this attempt, of `total`."""
+    total: int
+    started_at: float | None
+    preview: Pixels | None = None
+    """The newest, until a round takes it."""
+    watched: bool = False
+    ending: bool = False
+    """Its outcome is being written; nothing stops it any more."""
+    stop: Stop | None = None
+
+    @classmethod
+    def of(cls, record: JobRecord) -> "Held":
+        """A job at the start of its driver's first run."""
+        watched = record.watched_until > record.created_at
+        return cls(record, record.attempts, 0, record.total, record.started_at, watched=watched)
+
+    def follow(self, progress: Progress, now: float) -> bool:
+        """Take note of a replica's progress; whether the job has started just now."""
+        self.done = progress.done
+        self.total = progress.total or self.total
+        self.preview = self.preview if progress.preview is None else progress.preview
+        return self._start(now) if progress.done else False
+
+    def generated(self, seconds: float, now: float) -> None:
+        """Its pixels are there, after so many seconds of work."""
+        self.done = self.total
+        self._start(now - seconds)
+
+    def broke_off(self) -> None:
+        """Its attempt came to nothing: the next one begins at its start."""
+        self.done, self.preview = 0, None
+
+    def beat(self, encode: Callable[[Pixels], bytes]) -> Beat:
+        """What the records are told now; takes the preview where somebody watches."""
+        preview, self.preview = self.preview, None
+        png = encode(preview) if self.watched and preview is not None else None
+        return Beat(self.record.id, self.record.fence, self.done, self.total, self.started_at, png)
+
+    def learn(self, told: Round) -> bool:
+        """Take note of what a round told; whether the run is to be broken off, for `stop`."""
+        id = self.record.id
+        self.watched = id in told.watched
+        if self.ending or self.stop is not None:
+            return False
+        if id in told.lost:
+            self.stop = Stop.LOST
+        elif id in told.cancelled:
+            self.stop = Stop.CANCELLED
+        return self.stop is not None
+
+    def _start(self, at: float) -> bool:
+        first, self.started_at = self.started_at is None, at if self.started_at is None else self.started_at
+        return first

@@ -1,0 +1,159 @@
+"""From a request that was read to a job that is written down: its picture, its prompts, its links."""
+
+import asyncio
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from serve_app.api.links import Links
+from serve_app.api.routes import fetch_url
+from serve_app.api.stored import stored_request
+from serve_app.api.wire import Img2ImgRequest
+from serve_app.config import AppConfig, ModelEntry
+from serve_app.errors import RecordsUnavailable
+from serve_app.inputs.decode import ImageDecoder, decode_base64, looks_like_url
+from serve_app.inputs.fetch import ImageFetcher
+from serve_app.inputs.fit import cover_crop, target_size
+from serve_app.inputs.kept import kept_png
+from serve_app.jobs.admission import Admission
+from serve_app.jobs.eta import cost, evaluations
+from serve_app.jobs.job_json import dump_job
+from serve_app.jobs.records import Accepted, Idempotency, JobRecord, JobRecords, NewJob
+from serve_app.jobs.rows import LARGEST_ID
+from serve_app.messages import Img2ImgJob, Pixels, SamplerChoice, picture_names
+from serve_app.prompts.enhance import enhance
+from serve_app.service.driver import Driver
+
+TRIES = 3
+"""A commit whose answer got lost is made sure of by the same call again."""
+PAUSE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and where."""
+
+    key_name: str
+    base_url: str
+    """The service's own, as this client knows it."""
+    path: str
+    """One of IMG2IMG_PATHS."""
+    idempotency: Idempotency | None
+
+
+class Pictures:
+    """Init images from wherever requests name them."""
+
+    def __init__(self, config: AppConfig) -> None:
+        self._fetcher = ImageFetcher(config.inputs)
+        self._decoder = ImageDecoder(config.inputs)
+
+    async def picture(self, asked: Img2ImgRequest) -> Pixels:
+        """The init image at the job's size. Raises InvalidFields, ImageFetchFailed, DecoderUnavailable."""
+        source = asked.init_image
+        if isinstance(source, str):
+            source = await self._fetcher.fetch(source) if looks_like_url(source) else decode_base64(source)
+        pixels = await self._decoder.decode(source)
+        height, width = pixels.shape[:2]
+        size = target_size(width, height, asked.width, asked.height)
+        return await asyncio.to_thread(cover_crop, pixels, *size)
+
+    async def close(self) -> None:
+        """End the decoder's child."""
+        await self._decoder.close()
+
+
+class Accepter:
+    """Accepts jobs and hands them to this process' driver."""
+
+    def __init__(
+        self,
+        config: AppConfig,
+        pictures: Pictures,
+        admission: Admission,
+        records: JobRecords,
+        links: Links,
+        driver: Driver,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._deadline_s = config.api.job_deadline_s
+        self._pictures = pictures
+        self._admission = admission
+        self._records = records
+        self._links = links
+        self._driver = driver
+        self._clock = clock
+
+    async def accept(self, asked: Img2ImgRequest, entry: ModelEntry, caller: Caller) -> JobRecord:
+        """The job, driven from now on; under an Idempotency-Key that is not new the first one.
+
+        Raises what `Pictures.picture` raises, Overloaded, IdempotencyConflict, RecordsUnavailable, StorageFailed.
+        """
+        if caller.idempotency is not None:
+            first = await self._admission.first_job(caller.key_name, caller.idempotency)
+            if first is not None:
+                return first
+        await self._admission.require_room(entry.id)
+        job = build_job(asked, entry, await self._pictures.picture(asked))
+        accepted = await self._written(await self._new_job(asked, entry, job, caller), caller, job.id)
+        if accepted.fresh:
+            record = accepted.record
+            self._driver.drive(record, lambda: replace(job, id=record.id))
+        return accepted.record
+
+    async def _written(self, new: NewJob, caller: Caller, first_id: int) -> Accepted:
+        lease = self._driver.lease()
+        for _ in range(TRIES - 1):
+            try:
+                return await self._records.accept(new, lease, caller.idempotency, first_id)
+            except RecordsUnavailable:
+                await asyncio.sleep(PAUSE_S)
+        return await self._records.accept(new, lease, caller.idempotency, first_id)
+
+    async def _new_job(self, asked: Img2ImgRequest, entry: ModelEntry, job: Img2ImgJob, caller: Caller) -> NewJob:
+        now, prefix = self._clock(), str(uuid.uuid4())
+        sampler = job.sampler.name or entry.default_sampler
+        names = picture_names(prefix, job.samples, asked.temp)
+        size = (job.width, job.height)
+        return NewJob(
+            key_name=caller.key_name,
+            model_id=entry.id,
+            file_prefix=prefix,
+            request=stored_request(asked),
+            job=dump_job(job),
+            links=await self._links.links_for(names, caller.base_url, now),
+            fetch_url=fetch_url(caller.base_url, caller.path, job.id),
+            webhook=asked.webhook,
+            cost=cost(job.steps, job.strength, job.guidance_scale, job.samples, *size, sampler),
+            total=job.samples * evaluations(job.steps, job.strength, sampler),
+            temporary=asked.temp,
+            png=await asyncio.to_thread(kept_png, job.init_image),
+            created_at=now,
+            deadline_at=now + self._deadline_s,
+        )
+
+
+def build_job(asked: Img2ImgRequest, entry: ModelEntry, picture: Pixels) -> Img2ImgJob:
+    """A request and its picture as a job with an id, a seed and the prompts that are really used."""
+    prompts = asked.prompt, asked.negative_prompt
+    prompt, negative = enhance(*prompts, entry.enhancement) if asked.enhance_prompt else prompts
+    return Img2ImgJob(
+        id=1 + secrets.randbelow(LARGEST_ID),
+        model_id=entry.id,
+        prompt=prompt,
+        negative_prompt=negative,
+        init_image=picture,
+        samples=asked.samples,
+        steps=asked.num_inference_steps,
+        guidance_scale=asked.guidance_scale,
+        strength=asked.strength,
+        seed=secrets.randbelow(2**32) if asked.seed is None else asked.seed,
+        sampler=SamplerChoice(asked.scheduler, asked.use_karras_sigmas, asked.algorithm_type),
+        clip_skip=asked.clip_skip,
+        token_merging=asked.tomesd,
+        vae=asked.vae,
+        loras=asked.loras,
+        embeddings=asked.embeddings,
+    )

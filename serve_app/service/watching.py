@@ -1,0 +1,107 @@
+"""What clients see of jobs that are written down, whichever process drives them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from serve_app.api import events
+from serve_app.api.views import JobView
+from serve_app.errors import JobNotFound
+from serve_app.jobs.eta import Load, whole_load
+from serve_app.jobs.forecast import Forecast, Prospect
+from serve_app.jobs.outbox import Outbox
+from serve_app.jobs.records import JobRecord, JobRecords
+from serve_app.jobs.rows import OPEN
+from serve_app.postprocess.storage import ObjectStore
+from serve_app.service.driver import Driver
+from serve_app.service.viewing import Catalogue, outputs_of, view_of
+
+POLL_S = 0.5
+"""How often a job is looked at that somebody watches or waits for."""
+WATCH_S = 5.0
+"""A look at a stream of events counts as watching for so long."""
+KEEP_ALIVE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A job and what `output` holds of it."""
+
+    view: JobView
+    outputs: list[str]
+
+
+class Watcher:
+    """Reads the records for clients. All methods raise RecordsUnavailable."""
+
+    def __init__(
+        self,
+        records: JobRecords,
+        outbox: Outbox,
+        store: ObjectStore,
+        catalogue: Catalogue,
+        driver: Driver,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._records = records
+        self._outbox = outbox
+        self._store = store
+        self._catalogue = catalogue
+        self._driver = driver
+        self._forecasts = {id: Forecast(records, entry, clock) for id, entry in catalogue.items()}
+        self._clock = clock
+
+    async def find(self, id: int, key_name: str | None) -> JobRecord:
+        """The job of this key; None stands for any. Raises JobNotFound."""
+        record = await self._records.get(id)
+        if record is None or (key_name is not None and record.key_name != key_name):
+            raise JobNotFound(str(id))
+        return record
+
+    async def ended(self, record: JobRecord, within_s: float) -> JobRecord:
+        """The job when it has ended, or as it stands after so many seconds."""
+        until = self._clock() + within_s
+        await self._driver.wait(record.id, within_s)
+        while record.state in OPEN and within_s > 0:
+            record = await self.find(record.id, None)
+            left = until - self._clock()
+            if record.state not in OPEN or left <= 0:
+                break
+            await asyncio.sleep(min(POLL_S, left))
+        return record
+
+    async def view(self, record: JobRecord) -> JobView:
+        """The job as its client may see it."""
+        forecast = self._forecasts.get(record.model_id)
+        prospect = Prospect() if forecast is None else await forecast.prospect(record)
+        hook = "" if record.webhook is None or record.state in OPEN else await self._outbox.status_of(record.id)
+        return view_of(record, self._catalogue, prospect, hook)
+
+    async def seen(self, record: JobRecord) -> Seen:
+        """The job with its outputs. Raises StorageFailed and RouteNotFound too."""
+        view = await self.view(record)
+        return Seen(view, await outputs_of(view, self._store))
+
+    async def load(self) -> Load:
+        """Of all models."""
+        return whole_load([await forecast.load() for forecast in self._forecasts.values()])
+
+    async def events(self, record: JobRecord, last_seen: int) -> AsyncIterator[str]:
+        """The text of the job's event stream, until its end. One event for each look that finds news."""
+        yield events.OPENING
+        silent_since = self._clock()
+        while True:
+            view = await self.view(record)
+            if events.is_news(view, last_seen):
+                last_seen, silent_since = view.version, self._clock()
+                yield events.event_text(view, None if view.ended else await self._records.preview(view.id))
+            if view.ended:
+                return
+            if self._clock() - silent_since >= KEEP_ALIVE_S:
+                silent_since = self._clock()
+                yield events.KEEP_ALIVE
+            if record.watched_until < self._clock() + WATCH_S / 2:
+                await self._records.watch(record.id, self._clock() + WATCH_S)
+            await asyncio.sleep(POLL_S)
+            record = await self.find(record.id, None)
