@@ -7,6 +7,7 @@ DarkroomError
 │   ├── InvalidKey               no key, or not one of ours
 │   ├── ModelNotFound            no such model in the catalogue
 │   ├── RouteNotFound            no such path or file
+│   ├── LinkRefused              a temporary picture's link has expired or is not one of ours
 │   ├── MethodNotAllowed         a known path asked with another method
 │   ├── BodyTooLarge             the request has more bytes than the server reads
 │   ├── ImageFetchFailed         the init image's URL gave no picture
@@ -69,6 +70,10 @@ class ModelNotFound(RequestError):
 
 class RouteNotFound(RequestError):
     """No such path or file."""
+
+
+class LinkRefused(RequestError):
+    """A temporary picture's link has expired, or is not one that we made."""
 
 
 class MethodNotAllowed(RequestError):

@@ -124,19 +124,30 @@ class FinishOrder:
 
     job_id: int
     file_prefix: str
-    """Pictures are named <file_prefix>-<n>.png."""
+    """A UUID; pictures are named after it, see `picture_names`."""
+    temporary: bool
+    """Whether the job's links expire."""
     safety_check: bool
     safety_type: SafetyType
-    base64: bool
-    """Answer with base64 text instead of storing files."""
     parameters: str
     """The generation parameters as web UIs write them, for the PNG's text chunk."""
+    deadline_at: float
+    """Seconds since 1970: until then a store that does not take the pictures is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """One finished picture: its file name in the store, or its base64 text."""
+    """One finished picture that is in the store under `name`."""
 
     name: str
     flagged: bool
-    base64: str | None = None
+
+
+TEMPORARY_FOLDER = "temp/"
+"""What the names of pictures start with whose links expire, so that no permanent link reaches them."""
+
+
+def picture_names(file_prefix: str, samples: int, temporary: bool) -> tuple[str, ...]:
+    """The names in the store of a job's pictures: <uuid>-<n>.png, in a folder of their own where they are temporary."""
+    folder = TEMPORARY_FOLDER if temporary else ""
+    return tuple(f"{folder}{file_prefix}-{n}.png" for n in range(samples))

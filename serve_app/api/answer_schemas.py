@@ -13,9 +13,16 @@ STRINGS: Schema = {"type": "array", "items": STRING}
 YES_NO: Schema = {"enum": ["yes", "no"]}
 
 
-def whole(properties: dict[str, Schema]) -> Schema:
-    """An object that has all of these properties."""
-    return {"type": "object", "properties": properties, "required": list(properties)}
+JOB_ID: Schema = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+TRACK_ID: Schema = {"type": ["string", "integer"], "description": "As it came; absent where none came."}
+MOMENT: Schema = {"type": "string", "format": "date-time"}
+MOMENT_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
+
+
+def whole(properties: dict[str, Schema], **optional: Schema) -> Schema:
+    """An object that has all of these properties, and perhaps the optional ones."""
+    return {"type": "object", "properties": properties | optional, "required": list(properties)}
 
 
 META = whole(
@@ -52,15 +59,95 @@ META = whole(
         "file_prefix": STRING,
     }
 )
+OUTPUT = STRINGS | {"description": "Links, or base64 text where base64 was asked for."}
+HOOK_STATUS = STRING | {"description": "How far the webhook's delivery is; empty where there is none."}
 SUCCESS = whole(
     {
         "status": {"const": "success"},
-        "generationTime": NUMBER,
-        "id": {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
-        "output": STRINGS | {"description": "Links, or base64 text where base64 was asked for."},
+        "generationTime": NUMBER | {"description": "Seconds."},
+        "id": JOB_ID,
+        "output": OUTPUT,
         "nsfw_content_detected": BOOLEAN,
-        "webhook_status": STRING,
+        "webhook_status": HOOK_STATUS,
         "meta": META,
+    },
+    track_id=TRACK_ID,
+)
+PROCESSING = whole(
+    {
+        "status": {"const": "processing"},
+        "tip": STRING,
+        "eta": NUMBER | {"description": "Seconds, measured from the real queue."},
+        "messege": STRING | {"description": "Same as message, as the hosted API spells it."},
+        "message": STRING,
+        "webhook_status": HOOK_STATUS,
+        "fetch_result": STRING | {"description": "Where to POST the key for the result."},
+        "id": JOB_ID,
+        "output": {"type": "array", "maxItems": 0},
+        "meta": META,
+        "future_links": STRINGS | {"description": "What output will hold; 404 until the pictures are there."},
+    },
+    track_id=TRACK_ID,
+)
+FAILED = whole({"status": {"const": "failed"}, "id": JOB_ID, "message": STRING, "output": {"const": ""}})
+UNKNOWN_JOB = whole(
+    {
+        "status": {"const": "failed"},
+        "id": {"const": ""},
+        "message": {"const": "Request not found"},
+        "output": {"const": ""},
+    }
+)
+HOOK_SUCCESS = whole(
+    {
+        "status": {"const": "success"},
+        "id": JOB_ID,
+        "output": OUTPUT,
+        "generationTime": NUMBER | {"description": "Seconds."},
+        "track_id": {"type": ["string", "integer", "null"]},
+        "meta": META,
+    }
+)
+HOOK_FAILURE = whole(
+    {
+        "status": {"const": "failed"},
+        "id": JOB_ID,
+        "message": STRING,
+        "track_id": {"type": ["string", "integer", "null"]},
+    }
+)
+STANDING: dict[str, Schema] = {
+    "id": JOB_ID,
+    "status": {"enum": ["queued", "running", "success", "failed", "cancelled"]},
+    "progress": whole({"done": COUNT, "total": COUNT}) | {"description": "UNet evaluations."},
+    "queue_position": {
+        "type": ["integer", "null"],
+        "minimum": 0,
+        "description": "Jobs before it that have not started; 0: it runs or is the next; null: it has ended.",
+    },
+    "eta": {"type": ["number", "null"], "description": "Seconds; null: it has ended."},
+    "attempts": COUNT | {"description": "Runs that broke off because a replica died or hung."},
+    "output": STRINGS | {"description": "Links, when it has succeeded."},
+    "message": STRING_OR_NULL | {"description": "Why it failed."},
+}
+JOB = whole(
+    {
+        **STANDING,
+        "model_id": STRING,
+        "created_at": MOMENT,
+        "started_at": MOMENT_OR_NULL,
+        "ended_at": MOMENT_OR_NULL,
+        "webhook_status": HOOK_STATUS,
+        "links": whole({"self": STRING, "events": STRING, "fetch": STRING}),
+    }
+)
+EVENT = whole(STANDING, preview=STRING | {"description": "The first picture as it is now, small: a data URI of a PNG."})
+"""The data of one event of the stream."""
+SYSTEM_LOAD = whole(
+    {
+        "queue_num": COUNT | {"description": "Jobs that have not ended."},
+        "queue_time": COUNT | {"description": "Seconds until all of them will have."},
+        "status": {"const": "ok"},
     }
 )
 ERROR: Schema = {
@@ -114,6 +201,14 @@ SCHEDULERS = whole({"schedulers": {"type": "array", "items": {"enum": list(SAMPL
 
 SCHEMAS: dict[str, Schema] = {
     "Success": SUCCESS,
+    "Processing": PROCESSING,
+    "Failed": FAILED,
+    "UnknownJob": UNKNOWN_JOB,
+    "Job": JOB,
+    "JobEvent": EVENT,
+    "WebhookSuccess": HOOK_SUCCESS,
+    "WebhookFailure": HOOK_FAILURE,
+    "SystemLoad": SYSTEM_LOAD,
     "Error": ERROR,
     "ModelList": MODEL_LIST,
     "Models": MODELS,

@@ -3,69 +3,115 @@
 Typed clients decode these strictly: integers stay integers, flags are "yes" or "no".
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import base64
+import math
+from collections.abc import Iterable, Sequence
 
+from serve_app.api.problems import Told, ended_badly, why_ended
 from serve_app.api.routes import FILES_PATH
+from serve_app.api.stored import shown_picture
+from serve_app.api.views import SUCCESS, JobView, Used
 from serve_app.api.wire import Img2ImgRequest
 from serve_app.config import ModelEntry
 from serve_app.messages import SAMPLER_NAMES
 
 Answer = dict[str, object]
 
-UPLOADED = "uploaded file"
-INLINE = "base64 image"
 MODEL_TYPES = {"sd": "stable_diffusion", "sdxl": "stable_diffusion_xl"}
+TIP = "Your image is being made in the background. POST your key to fetch_result to get it."
+COME_BACK = "Try to fetch request after seconds estimated"
+"""In the hosted API's words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
-    """What really made a picture, which is not always what was asked for in so many words."""
+def posted(view: JobView, outputs: Sequence[str], *, errors_as_200: bool = False) -> Told:
+    """Status, body and headers of the answer to the request that made the job, whatever became of it by now.
 
-    model_id: str
-    prompt: str
-    """After enhancement; so is the negative one."""
-    negative_prompt: str
-    sampler: str
-    """The class name that really ran."""
-    seed: int
-    width: int
-    height: int
+    `outputs` are links or base64 texts; they count where the job has succeeded.
+    """
+    if view.state == SUCCESS:
+        return 200, success(view, outputs), {}
+    if not view.ended:
+        return 200, processing(view), {}
+    return ended_badly(view.state, view.message, errors_as_200=errors_as_200)
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A finished job, as its answer tells it."""
-
-    id: int
-    file_prefix: str
-    used: Used
-    seconds: float
-    outputs: tuple[str, ...]
-    """Links, or base64 texts."""
-    flagged: bool
-    """Whether the safety checker changed a picture."""
+def fetched(view: JobView, outputs: Sequence[str]) -> Answer:
+    """The answer to a fetch, always with HTTP 200; `outputs` as in `posted`."""
+    if view.state == SUCCESS:
+        return success(view, outputs)
+    return failed(view) if view.ended else processing(view)
 
 
-def success(request: Img2ImgRequest, made: Made) -> Answer:
+def success(view: JobView, outputs: Sequence[str]) -> Answer:
     """The answer of a job that is done. `track_id` is there where the client gave one."""
-    answer: Answer = {
+    return {
         "status": "success",
-        "generationTime": round(float(made.seconds), 3),
-        "id": made.id,
-        "output": list(made.outputs),
-        "nsfw_content_detected": made.flagged,
-        "webhook_status": "",
-        "meta": meta(request, made),
+        "generationTime": generation_time(view),
+        "id": view.id,
+        "output": list(outputs),
+        "nsfw_content_detected": bool(view.flagged),
+        "webhook_status": view.webhook_status,
+        "meta": meta(view),
+        **_track_id(view),
     }
-    if request.track_id is not None:
-        answer["track_id"] = request.track_id
-    return answer
 
 
-def meta(request: Img2ImgRequest, made: Made) -> Answer:
-    """What was asked and what was really used."""
-    used = made.used
+def processing(view: JobView) -> Answer:
+    """The answer of a job that is not done yet."""
+    return {
+        "status": "processing",
+        "tip": TIP,
+        "eta": eta(view),
+        "messege": COME_BACK,
+        "message": COME_BACK,
+        "webhook_status": view.webhook_status,
+        "fetch_result": view.fetch_url,
+        "id": view.id,
+        "output": [],
+        "meta": meta(view),
+        "future_links": list(view.links),
+        **_track_id(view),
+    }
+
+
+def failed(view: JobView) -> Answer:
+    """The answer to a fetch of a job that failed or was cancelled."""
+    return {"status": "failed", "id": view.id, "message": why_ended(view.state, view.message), "output": ""}
+
+
+def webhook_payload(view: JobView, outputs: Sequence[str]) -> Answer:
+    """What the webhook of an ended job is sent."""
+    if view.state == SUCCESS:
+        return {
+            "status": "success",
+            "id": view.id,
+            "output": list(outputs),
+            "generationTime": generation_time(view),
+            "track_id": view.request.track_id,
+            "meta": meta(view),
+        }
+    why = why_ended(view.state, view.message)
+    return {"status": "failed", "id": view.id, "message": why, "track_id": view.request.track_id}
+
+
+def _track_id(view: JobView) -> Answer:
+    return {} if view.request.track_id is None else {"track_id": view.request.track_id}
+
+
+def generation_time(view: JobView) -> float:
+    """Seconds that a job that succeeded was generated in."""
+    assert view.seconds is not None
+    return round(float(view.seconds), 3)
+
+
+def eta(view: JobView) -> float:
+    """Seconds until the job's end, a float in JSON too."""
+    return round(float(view.eta_s), 1)
+
+
+def meta(view: JobView) -> Answer:
+    """What was asked and what is really used."""
+    request, used = view.request, view.used
     return {
         "prompt": used.prompt,
         "model_id": used.model_id,
@@ -77,7 +123,7 @@ def meta(request: Img2ImgRequest, made: Made) -> Answer:
         "W": used.width,
         "H": used.height,
         "guidance_scale": request.guidance_scale,
-        "init_image": _shown_init_image(request.init_image),
+        "init_image": shown_picture(request.init_image),
         "steps": request.num_inference_steps,
         "n_samples": request.samples,
         "strength": request.strength,
@@ -96,7 +142,7 @@ def meta(request: Img2ImgRequest, made: Made) -> Answer:
         "temp": _yes_no(request.temp),
         "base64": _yes_no(request.base64),
         "outdir": "out",
-        "file_prefix": made.file_prefix,
+        "file_prefix": view.file_prefix,
     }
 
 
@@ -108,11 +154,9 @@ def _comma_separated(parts: Sequence[str]) -> str | None:
     return ",".join(parts) if parts else None
 
 
-def _shown_init_image(image: str | bytes) -> str:
-    """The URL as it came; the data of a picture is not sent back."""
-    if isinstance(image, bytes):
-        return UPLOADED
-    return image if image[:8].lower().startswith(("http://", "https://")) else INLINE
+def base64_outputs(pngs: Iterable[bytes]) -> list[str]:
+    """Pictures as `output` holds them where the request said base64: standard base64, without a data URI's head."""
+    return [base64.b64encode(png).decode("ascii") for png in pngs]
 
 
 def image_links(base_url: str, names: Sequence[str]) -> list[str]:
@@ -154,6 +198,11 @@ def models(catalogue: Sequence[ModelEntry]) -> Answer:
             for entry in catalogue
         ]
     }
+
+
+def system_load(waiting: int, busy_s: float) -> Answer:
+    """How many jobs have not ended, and in how many seconds, estimated, all of them will have."""
+    return {"queue_num": waiting, "queue_time": math.ceil(busy_s), "status": "ok"}
 
 
 def schedulers_list() -> Answer:

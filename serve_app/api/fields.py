@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from serve_app.api.kinds import (
     Choice,
-    Echo,
     Flag,
     Ids,
     Integer,
     Kind,
+    LenientFlag,
     Number,
     Picture,
     Seed,
@@ -97,11 +97,12 @@ FIELDS = (
         default=SafetyType.CARD,
     ),
     Field("base64", Flag(), "Answer with base64 pictures instead of links.", default=False),
-    Field("temp", Flag(), "Links die after 24 hours.", default=False),
-    Field("webhook", Url(URL_CHARS), "Called once when the job is finished."),
+    Field("temp", Flag(), "Links die and files go after 24 hours.", default=False),
+    Field("webhook", Url(URL_CHARS), "Is sent the result in a POST when the job has ended."),
     Field("track_id", Tag(ID_CHARS), "Echoed with the type it came in."),
-    Field("multi_lingual", Echo(), "Only echoed in meta.", default=False),
-    Field("full_url", Echo(), "Only echoed in meta.", default=False),
-    Field("upscale", Echo(), "Only echoed in meta.", default=False),
+    Field("instant_response", LenientFlag(), "Answer at once and let the result be fetched.", default=False),
+    Field("multi_lingual", LenientFlag(), "Only echoed in meta.", default=False),
+    Field("full_url", LenientFlag(), "Only echoed in meta.", default=False),
+    Field("upscale", LenientFlag(), "Only echoed in meta.", default=False),
 )
 """Fields that are not here are ignored."""

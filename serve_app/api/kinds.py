@@ -105,8 +105,8 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
-class Echo:
-    """A flag that only the answer repeats: what cannot be read counts as no, nothing is refused."""
+class LenientFlag:
+    """A flag that never fails a request: what cannot be read counts as no."""
 
     def read(self, value: object) -> bool:
         try:

@@ -30,7 +30,11 @@ def home(catalogue: Sequence[ModelEntry]) -> str:
 def docs(schema: Mapping[str, Any]) -> str:
     """The page at `/docs`, made from the OpenAPI document."""
     operations = [
-        (f'<span class="verb">{verb.upper()}</span> {_code(path)}', _text(operation.get("summary", "")))
+        (
+            f'<span class="verb">{verb.upper()}</span> {_code(path)}',
+            _text(operation.get("summary", "")),
+            _headers(operation),
+        )
         for path, verbs in schema["paths"].items()
         for verb, operation in verbs.items()
     ]
@@ -43,9 +47,15 @@ def docs(schema: Mapping[str, Any]) -> str:
         "Darkroom API",
         "<h1>Darkroom API</h1><p>The same as a document for tools: "
         '<a href="/openapi.json">/openapi.json</a>.</p>'
-        + _table(("route", "what it does"), operations)
+        + _table(("route", "what it does", "headers"), operations)
         + "".join(parts),
     )
+
+
+def _headers(operation: Mapping[str, Any]) -> str:
+    """The headers that an operation reads beside the key's."""
+    parameters = operation.get("parameters", ())
+    return " ".join(f"{_code(one['name'])} {_text(one['description'])}" for one in parameters if one["in"] == "header")
 
 
 def _fields(part: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -64,6 +74,8 @@ def _fields(part: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _constraint(field: Mapping[str, Any]) -> str:
     """The part of a JSON schema that says what values are good."""
     said = {key: value for key, value in field.items() if key not in ("description", "default", "title", "examples")}
+    if "properties" in said:
+        said = {"type": "object", "properties": list(said["properties"])}
     return json.dumps(said).strip("{}").replace('"', "")
 
 

@@ -14,7 +14,9 @@ from serve_app.errors import (
     ImageFetchFailed,
     InvalidFields,
     InvalidKey,
+    JobError,
     JobNotFound,
+    LinkRefused,
     MethodNotAllowed,
     ModelNotFound,
     ModelUnavailable,
@@ -23,9 +25,13 @@ from serve_app.errors import (
     RecordsUnavailable,
     RouteNotFound,
     SafetyCheckFailed,
+    ServiceError,
     StorageFailed,
     UnreadableBody,
 )
+
+Told = tuple[int, dict[str, object], dict[str, str]]
+"""An answer's HTTP status, body and headers."""
 
 TABLE: dict[type[DarkroomError], tuple[int, str]] = {
     UnreadableBody: (400, "Invalid API Request"),
@@ -33,6 +39,7 @@ TABLE: dict[type[DarkroomError], tuple[int, str]] = {
     InvalidKey: (401, "Invalid Api Key"),
     ModelNotFound: (404, "Model id not found"),
     RouteNotFound: (404, "Not found"),
+    LinkRefused: (403, "This link is not valid or has expired"),
     MethodNotAllowed: (405, "Method not allowed"),
     BodyTooLarge: (413, "Request body too large"),
     ImageFetchFailed: (422, "Unable to fetch image from provided URL"),
@@ -50,18 +57,20 @@ TABLE: dict[type[DarkroomError], tuple[int, str]] = {
     AttemptsExhausted: (500, "The image could not be generated, several attempts broke off"),
     Cancelled: (500, "The request was cancelled"),
 }
+_OF_JOBS = {text: cls for cls, (_, text) in TABLE.items() if issubclass(cls, ServiceError | JobError)}
+"""The failures that a job can end with, by their texts."""
 UNKNOWN = (500, "Internal server error")
 """For what is no DarkroomError: the last handler of the ingress answers with this."""
 
 RETRY_SOON_S = 5.0
 """When a client may try again where nobody knows better."""
 BUSY = (Overloaded, ModelUnavailable, DecoderUnavailable, RecordsUnavailable)
-ROUTING = (RouteNotFound, MethodNotAllowed)
+ROUTING = (RouteNotFound, MethodNotAllowed, LinkRefused)
 """Not application errors: their status is true in every mode, and whoever polls a link needs it."""
 
 
-def problem(error: DarkroomError, *, errors_as_200: bool = False) -> tuple[int, dict[str, object], dict[str, str]]:
-    """Status, body and headers of the answer to a failure."""
+def problem(error: DarkroomError, *, errors_as_200: bool = False) -> Told:
+    """The answer to a failure."""
     status, text = _entry(error)
     body: dict[str, object] = {"status": "error", "message": _message(error, text)}
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, InvalidKey) else {}
@@ -72,6 +81,35 @@ def problem(error: DarkroomError, *, errors_as_200: bool = False) -> tuple[int, 
     if errors_as_200 and not isinstance(error, ROUTING):
         status = 200
     return status, body, headers
+
+
+def fetch_problem(error: DarkroomError, *, errors_as_200: bool = False) -> Told:
+    """The answer to a fetch that failed: an unknown job has a body of its own there."""
+    status, body, headers = problem(error, errors_as_200=errors_as_200)
+    if isinstance(error, JobNotFound):
+        body = {"status": "failed", "id": "", "message": text_of(error), "output": ""}
+    return status, body, headers
+
+
+def text_of(error: DarkroomError) -> str:
+    """What a client may read of a failure, in one text: what a failed job's record keeps."""
+    return _entry(error)[1]
+
+
+def why_ended(state: str, message: str | None) -> str:
+    """Why a job that did not succeed has ended; `message` is its record's."""
+    return message or text_of(Cancelled() if state == "cancelled" else GenerationFailed())
+
+
+def ended_badly(state: str, message: str | None, *, errors_as_200: bool = False) -> Told:
+    """The answer to the request that made a job that then failed or was cancelled.
+
+    A text of the table is answered as the failure it stands for, anything else as that text with status 500.
+    """
+    text = why_ended(state, message)
+    error = _OF_JOBS.get(text, GenerationFailed)()
+    status, body, headers = problem(error, errors_as_200=errors_as_200)
+    return status, {**body, "message": text}, headers
 
 
 def _entry(error: DarkroomError) -> tuple[int, str]:

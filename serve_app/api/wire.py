@@ -52,6 +52,8 @@ class Img2ImgRequest(BaseModel):
     temp: bool
     webhook: str | None
     track_id: str | int | None
+    instant_response: bool
+    """Answer `processing` at once, whatever the sync window."""
     multi_lingual: bool
     full_url: bool
     upscale: bool

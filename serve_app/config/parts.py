@@ -1,10 +1,17 @@
 """The parts that are no catalogue: how the service talks, what it reads, where it keeps things."""
 
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from serve_app.config.part import PROJECT, Name, Network, Part, Sha256
+
+HTTP_URL = r"^https?://[^/]"
+Pause = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""Seconds."""
+LONGEST_PRESIGNED_S = 7 * 24 * 3600
+"""What S3 allows."""
 
 
 class KeyEntry(Part):
@@ -66,13 +73,13 @@ class RecordsConfig(Part):
 class WebhooksConfig(Part):
     """How results are pushed to clients."""
 
-    schedule_s: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    schedule_s: tuple[Pause, ...] = Field((0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400), min_length=1)
     """Seconds before each attempt, counted from the one before."""
     jitter: float = Field(0.1, ge=0, le=1)
     """Each pause is stretched by up to this share."""
     timeout_s: float = Field(15.0, gt=0)
     per_host: int = Field(4, ge=1)
-    """Deliveries to one host at a time."""
+    """Deliveries of one courier to one host at a time."""
     at_once: int = Field(64, ge=1)
     """Deliveries of one courier at a time."""
     allowed_networks: tuple[Network, ...] = ()
@@ -80,14 +87,18 @@ class WebhooksConfig(Part):
 
 
 class S3Config(Part):
-    """A bucket. Credentials come from the environment, as AWS's own tools take them."""
+    """A bucket. Credentials come from the environment: AWS_ACCESS_KEY_ID and its kin, a web identity, a container's
+    or an instance's role; the files in ~/.aws are not read."""
 
     bucket: str
     prefix: str = ""
-    endpoint: str | None = None
-    """None: AWS. Else the server's URL, e.g. http://minio:9000."""
+    endpoint: str | None = Field(None, pattern=HTTP_URL)
+    """None: AWS. Else the server's URL without the bucket, e.g. http://minio:9000."""
+    public_endpoint: str | None = Field(None, pattern=HTTP_URL)
+    """The same server's URL as clients reach it, for presigned links; None: `endpoint`."""
     region: str = "us-east-1"
     virtual_hosted: bool = False
+    """Whether the bucket goes into the host name instead of the path."""
 
 
 class StorageConfig(Part):
@@ -97,12 +108,19 @@ class StorageConfig(Part):
     """Pictures, records and keys of the embedded default, relative to the project's root or absolute."""
     s3: S3Config | None = None
     """None: files in the data directory."""
-    public_url: str | None = None
-    """Links to permanent pictures start with this, e.g. a CDN in front of the bucket; None: the service serves them."""
+    public_url: str | None = Field(None, pattern=HTTP_URL)
+    """Links to permanent pictures start with this, e.g. a CDN in front of the bucket (its prefix included); None: the
+    service serves them."""
     temporary_s: float = Field(86400.0, gt=0)
     """How long links and files of jobs with `temp` live."""
     retention_s: float | None = Field(None, gt=0)
     """How long everything else lives after its job's end; None: for ever."""
+
+    @model_validator(mode="after")
+    def _presigned_links_last(self) -> Self:
+        if self.s3 is not None and not 1 <= self.temporary_s <= LONGEST_PRESIGNED_S:
+            raise ValueError(f"temporary_s: S3's links live from 1 to {LONGEST_PRESIGNED_S} seconds")
+        return self
 
     @property
     def data_path(self) -> Path:
@@ -132,6 +150,8 @@ class PostprocessConfig(Part):
     num_replicas: int = Field(1, ge=1)
     num_cpus: float = Field(0.2, ge=0)
     torch_threads: int = Field(1, ge=1)
+    spool_bytes: int = Field(256 * 2**20, gt=0)
+    """Pictures that one replica holds, uncompressed, while the store does not take them; more jobs wait for room."""
 
     @property
     def safety_folder(self) -> Path:

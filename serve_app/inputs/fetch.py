@@ -33,6 +33,10 @@ async def resolve_name(host: str, port: int) -> list[str]:
     return [str(where[0]) for *_, where in found]
 
 
+class TargetRefused(httpx2.TransportError):
+    """The guard does not let a request go where it wants to go; the text says why, for logs."""
+
+
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends a request to an address that it has judged, with Host, SNI and certificate check for the name.
 
@@ -46,7 +50,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._inner = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Raises ImageFetchFailed for a refused URL or address, httpx2.HTTPError or OSError for the network's."""
+        """Raises TargetRefused for a URL or an address, httpx2.HTTPError, OSError or ValueError for the network's."""
         _check_url(request.url)
         failure: httpx2.TransportError | None = None
         for address in await self._judged_addresses(request.url):
@@ -54,14 +58,14 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 return await self._inner.handle_async_request(_aimed(request, address))
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 failure = error
-        raise failure or ImageFetchFailed(f"{request.url.host} has no address")
+        raise failure or TargetRefused(f"{request.url.host} has no address")
 
     async def _judged_addresses(self, url: httpx2.URL) -> list[Address]:
         port = url.port if url.port is not None else {"http": 80, "https": 443}[url.scheme]
         addresses = [parse_address(text) for text in await self._resolve(url.host, port)]
         for address in addresses:
             if not is_permitted(address, self._allowed):
-                raise ImageFetchFailed(f"{url.host} leads to {address}, which is not public")
+                raise TargetRefused(f"{url.host} leads to {address}, which is not public")
         return list(dict.fromkeys(addresses))
 
     async def aclose(self) -> None:
@@ -71,13 +75,13 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
 def _check_url(url: httpx2.URL) -> None:
     if url.scheme not in ("http", "https"):
-        raise ImageFetchFailed(f"scheme {url.scheme!r} is not http or https")
+        raise TargetRefused(f"scheme {url.scheme!r} is not http or https")
     if not url.host:
-        raise ImageFetchFailed("the URL names no host")
+        raise TargetRefused("the URL names no host")
     if url.port is not None and not 0 < url.port < 65536:
-        raise ImageFetchFailed(f"there is no port {url.port}")
+        raise TargetRefused(f"there is no port {url.port}")
     if url.userinfo:
-        raise ImageFetchFailed("the URL carries a user or password")
+        raise TargetRefused("the URL carries a user or password")
 
 
 def _aimed(request: httpx2.Request, address: Address) -> httpx2.Request:

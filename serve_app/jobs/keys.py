@@ -70,6 +70,11 @@ def make_key(data_dir: Path, name: str) -> str:
         return _add_key(data_dir, name)
 
 
+def key_names(auth: AuthConfig, data_dir: Path) -> tuple[str, ...]:
+    """The names of all keys that are good now. Raises ConfigError for a bad key file."""
+    return tuple(entry.name for entry in (*auth.keys, *_read_entries(data_dir)))
+
+
 def ensure_first_key(auth: AuthConfig, data_dir: Path) -> str | None:
     """A key where neither the configuration nor the file has one, else None."""
     if auth.keys:

@@ -65,7 +65,7 @@ inputs = Table(
     metadata,
     # Beside the job and not in the store: one transaction accepts a job, whatever the store is doing.
     Column("job_id", Integer, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
-    Column("png", LargeBinary, nullable=False),  # at the job's size; gone when the job has ended
+    Column("png", LargeBinary, nullable=False),  # at the job's size; gone with a success, else some time after the end
 )
 
 idempotency = Table(
@@ -98,7 +98,7 @@ outbox = Table(
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
     UniqueConstraint("job_id", name="uq_outbox_job"),
-    Index("ix_outbox_due", "state", "next_at"),
+    Index("ix_outbox_due", "state", "host", "next_at"),
 )
 
 disabled_hooks = Table(

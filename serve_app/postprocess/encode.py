@@ -1,9 +1,8 @@
-"""Turns pixels into PNG bytes with the generation parameters inside, and those into base64.
+"""Turns pixels into PNG bytes with the generation parameters inside.
 
 The same pixels and parameters give the same bytes.
 """
 
-import base64
 import io
 
 from PIL import Image
@@ -29,11 +28,6 @@ def encode_png(pixels: Pixels, parameters: str) -> bytes:
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG", pnginfo=text, compress_level=COMPRESS_LEVEL)
     return png.getvalue()
-
-
-def to_base64(png: bytes) -> str:
-    """Standard base64 with padding, on one line, without a data URI's head."""
-    return base64.b64encode(png).decode("ascii")
 
 
 def _storable(text: str) -> str:

@@ -1,15 +1,14 @@
 """Answers: the contract's keys and types, as strict clients decode them."""
 
+import base64
 import json
 from dataclasses import replace
 
 import pytest
-from jsonschema import Draft202012Validator
 
-from serve_app.api.answer_schemas import META, MODEL_LIST, MODELS, SCHEDULERS, SUCCESS
+from serve_app.api.answer_schemas import META, MODEL_LIST, MODELS, SCHEDULERS, SUCCESS, SYSTEM_LOAD
 from serve_app.api.answers import (
-    Made,
-    Used,
+    base64_outputs,
     image_links,
     meta,
     model_list,
@@ -17,29 +16,12 @@ from serve_app.api.answers import (
     parameters_text,
     schedulers_list,
     success,
+    system_load,
 )
-from serve_app.api.kinds import Schema
-from serve_app.api.wire import Img2ImgRequest, parse_img2img
 from serve_app.config import POCKET, ModelEntry
 from serve_app.messages import SAMPLER_NAMES
+from tests.unit.api.viewing import LINKS, SUCCEEDED, USED, asking, assert_valid, request
 
-USED = Used(
-    model_id="pocket",
-    prompt="a red star, sharp focus",
-    negative_prompt="blurry",
-    sampler="DDIMScheduler",
-    seed=42,
-    width=512,
-    height=384,
-)
-MADE = Made(
-    id=13443927,
-    file_prefix="6ef3f81f-0000-4000-8000-000000000000",
-    used=USED,
-    seconds=1.83456,
-    outputs=("https://host/files/a-0.png",),
-    flagged=False,
-)
 CONTRACT_META = {
     "prompt",
     "model_id",
@@ -74,18 +56,8 @@ CONTRACT_META = {
 }
 
 
-def request(**fields: object) -> Img2ImgRequest:
-    least = {"prompt": "a red star", "init_image": "https://example.com/a.png", "guidance_scale": 7, "strength": 1}
-    return parse_img2img({**least, **fields}, model_required=False)
-
-
-def assert_valid(answer: object, schema: Schema) -> None:
-    errors = [error.message for error in Draft202012Validator(schema).iter_errors(json.loads(json.dumps(answer)))]
-    assert errors == []
-
-
 def test_a_success_has_exactly_the_contracts_keys() -> None:
-    answer = success(request(), MADE)
+    answer = success(SUCCEEDED, LINKS)
     assert list(answer) == [
         "status",
         "generationTime",
@@ -96,38 +68,41 @@ def test_a_success_has_exactly_the_contracts_keys() -> None:
         "meta",
     ]
     assert answer["generationTime"] == 1.835
-    assert meta(request(), MADE).keys() == CONTRACT_META
+    assert answer["output"] == list(LINKS)
+    assert meta(asking(SUCCEEDED)).keys() == CONTRACT_META
     assert_valid(answer, SUCCESS)
 
 
 @pytest.mark.parametrize("name", ["W", "H", "steps", "n_samples", "seed", "clip_skip"])
 def test_counts_in_meta_are_integers(name: str) -> None:
-    assert type(meta(request(steps="7", samples="2"), MADE)[name]) is int
+    assert type(meta(asking(SUCCEEDED, steps="7", samples="2"))[name]) is int
 
 
 @pytest.mark.parametrize("name", ["guidance_scale", "strength"])
 def test_scales_in_meta_are_floats_even_where_the_client_sent_integers(name: str) -> None:
-    assert type(meta(request(), MADE)[name]) is float
+    assert type(meta(asking(SUCCEEDED))[name]) is float
 
 
 def test_meta_tells_what_was_really_used() -> None:
-    told = meta(request(prompt="asked", negative_prompt="asked too", width=520, seed=-1), MADE)
+    told = meta(asking(SUCCEEDED, prompt="asked", negative_prompt="asked too", width=520, seed=-1))
     assert told["prompt"] == USED.prompt
     assert told["negative_prompt"] == USED.negative_prompt
     assert (told["W"], told["H"], told["seed"], told["scheduler"]) == (512, 384, 42, "DDIMScheduler")
 
 
 def test_flags_are_yes_or_no_and_echoed_ones_default_to_no() -> None:
-    told = meta(request(tomesd=False, safety_checker="0", multi_lingual="yes", upscale=True), MADE)
+    told = meta(asking(SUCCEEDED, tomesd=False, safety_checker="0", multi_lingual="yes", upscale=True))
     assert (told["tomesd"], told["safetychecker"], told["safety_checker"]) == ("no", "no", "no")
     assert (told["multi_lingual"], told["upscale"], told["full_url"]) == ("yes", "yes", "no")
 
 
 def test_weights_are_echoed_as_texts_or_null() -> None:
     names = ("vae", "lora", "lora_strength", "embeddings", "algorithm_type")
-    assert {name: meta(request(), MADE)[name] for name in names} == dict.fromkeys(names)
-    chosen = request(vae="pastel", lora="a,b", lora_strength="0.5,1", embeddings="dusk", algorithm_type="dpmsolver+++")
-    told = meta(chosen, MADE)
+    assert {name: meta(asking(SUCCEEDED))[name] for name in names} == dict.fromkeys(names)
+    chosen = asking(
+        SUCCEEDED, vae="pastel", lora="a,b", lora_strength="0.5,1", embeddings="dusk", algorithm_type="dpmsolver+++"
+    )
+    told = meta(chosen)
     assert [told[name] for name in names] == ["pastel", "a,b", "0.5,1", "dusk", "dpmsolver++"]
     assert_valid(told, META)
 
@@ -142,14 +117,27 @@ def test_weights_are_echoed_as_texts_or_null() -> None:
     ],
 )
 def test_the_init_image_is_echoed_as_a_url_and_never_as_data(given: object, shown: str) -> None:
-    assert meta(request(init_image=given), MADE)["init_image"] == shown
+    assert meta(asking(SUCCEEDED, init_image=given))["init_image"] == shown
 
 
 @pytest.mark.parametrize("track_id", [7, "7"])
 def test_a_track_id_is_echoed_with_its_type(track_id: object) -> None:
-    echoed = success(request(track_id=track_id), MADE)["track_id"]
+    echoed = success(asking(SUCCEEDED, track_id=track_id), LINKS)["track_id"]
     assert echoed == track_id
     assert type(echoed) is type(track_id)
+
+
+def test_a_success_tells_whether_a_picture_was_changed_and_how_far_its_webhook_is() -> None:
+    answer = success(replace(SUCCEEDED, flagged=True, webhook_status="delivered"), LINKS)
+    assert (answer["nsfw_content_detected"], answer["webhook_status"]) == (True, "delivered")
+
+
+def test_base64_outputs_are_the_pictures_themselves() -> None:
+    pngs = [b"\x89PNG one", b"\x89PNG two\xff"]
+    answer = success(asking(SUCCEEDED, base64="yes"), base64_outputs(pngs))
+    assert isinstance(answer["output"], list)
+    assert [base64.b64decode(text, validate=True) for text in answer["output"]] == pngs
+    assert_valid(answer, SUCCESS)
 
 
 @pytest.mark.parametrize("base", ["https://host:8000", "https://host:8000/"])
@@ -178,6 +166,12 @@ def test_the_catalogue_names_everything_a_request_can_choose() -> None:
 def test_the_schedulers_list_has_the_eighteen_names() -> None:
     assert schedulers_list() == {"schedulers": list(SAMPLER_NAMES)}
     assert_valid(schedulers_list(), SCHEDULERS)
+
+
+def test_the_system_load_is_told_in_whole_numbers() -> None:
+    answer = system_load(3, 12.1)
+    assert answer == {"queue_num": 3, "queue_time": 13, "status": "ok"}
+    assert_valid(answer, SYSTEM_LOAD)
 
 
 def test_the_parameters_text_is_what_web_uis_read() -> None:

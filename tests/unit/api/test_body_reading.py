@@ -79,6 +79,11 @@ async def test_an_empty_body_has_no_fields(raw: bytes, content_type: str | None)
     assert await read_body(request_of(raw, content_type), CAP) == {}
 
 
+@pytest.mark.parametrize("raw", [b"--edge--\r\n", b"--edge--"])
+async def test_multipart_without_parts_has_no_fields(raw: bytes) -> None:
+    assert await read_body(request_of(raw, MULTIPART), CAP) == {}
+
+
 async def test_a_file_part_comes_out_as_its_bytes() -> None:
     picture = bytes(range(256)) * 8
     raw = part("init_image", picture, '; filename="a.png"') + part("prompt", b"a star") + b"--edge--\r\n"

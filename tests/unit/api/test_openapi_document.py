@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from string import Formatter
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from serve_app.api.fields import FIELDS
-from serve_app.api.routes import IMG2IMG_PATHS
+from serve_app.api.routes import FETCH_ID_PATHS, FETCH_PATHS, IMG2IMG_PATHS
 from serve_app.api.schema import openapi, request_schema
 from serve_app.api.wire import parse_img2img
 
@@ -41,9 +42,15 @@ def test_every_served_route_is_described() -> None:
     assert sorted(OPERATIONS) == sorted(
         [
             *((path, "post") for path in IMG2IMG_PATHS),
+            *((path, "post") for path in FETCH_PATHS),
+            *((path, method) for path in FETCH_ID_PATHS for method in ("get", "post")),
             ("/api/v4/dreambooth/model_list", "post"),
             ("/api/v3/dreambooth/model_list", "post"),
             ("/api/v1/enterprise/schedulers_list", "post"),
+            ("/api/v3/system_load", "post"),
+            ("/v1/jobs/{id}", "get"),
+            ("/v1/jobs/{id}", "delete"),
+            ("/v1/jobs/{id}/events", "get"),
             ("/healthz", "get"),
             ("/v1/models", "get"),
             ("/files/{name}", "get"),
@@ -56,6 +63,7 @@ def test_the_document_is_json_with_the_parts_that_openapi_requires() -> None:
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert {"title", "version"} <= DOCUMENT["info"].keys()
     ids = [DOCUMENT["paths"][path][method]["operationId"] for path, method in OPERATIONS]
+    ids += [DOCUMENT["webhooks"][name]["post"]["operationId"] for name in DOCUMENT["webhooks"]]
     assert len(set(ids)) == len(ids)
 
 
@@ -65,7 +73,7 @@ def test_every_operation_has_described_answers_and_its_path_parameters(path: str
     assert "200" in operation["responses"]
     assert all(answer["description"] for answer in operation["responses"].values())
     in_path = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
-    assert in_path == ({"name"} if "{name}" in path else set())
+    assert in_path == {name for _, name, _, _ in Formatter().parse(path) if name}
 
 
 def test_every_embedded_schema_is_a_schema() -> None:

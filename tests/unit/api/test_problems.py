@@ -11,6 +11,7 @@ from serve_app.errors import (
     GenerationFailed,
     InvalidFields,
     InvalidKey,
+    LinkRefused,
     MethodNotAllowed,
     ModelNotFound,
     Overloaded,
@@ -94,7 +95,7 @@ def test_the_older_mode_answers_application_errors_with_200_and_routing_errors_t
         true_status, body, _ = problem(example(cls))
         status, same_body, _ = problem(example(cls), errors_as_200=True)
         assert same_body == body
-        assert status == (true_status if cls in (RouteNotFound, MethodNotAllowed) else 200)
+        assert status == (true_status if cls in (RouteNotFound, MethodNotAllowed, LinkRefused) else 200)
 
 
 def test_a_failure_that_was_subclassed_on_the_way_keeps_its_answer() -> None:

@@ -55,6 +55,7 @@ def test_what_is_not_given_takes_the_contracts_defaults() -> None:
         "temp": False,
         "webhook": None,
         "track_id": None,
+        "instant_response": False,
         "multi_lingual": False,
         "full_url": False,
         "upscale": False,
@@ -108,10 +109,13 @@ def test_numbers_arrive_as_numbers_or_as_strings(field: str, text: object, value
 @pytest.mark.parametrize("yes", ["yes", "YES", "true", "True", "1", " yes ", 1, True])
 @pytest.mark.parametrize("no", ["no", "No", "false", "FALSE", "0", 0, False])
 def test_flags_arrive_in_seven_spellings(yes: object, no: object) -> None:
-    request = parse(base64=yes, temp=yes, tomesd=no, safety_checker=no, enhance_prompt=no, use_karras_sigmas=no)
-    assert request.base64
-    assert request.temp
-    assert not any((request.tomesd, request.safety_checker, request.enhance_prompt, request.use_karras_sigmas))
+    on, off = (
+        ("base64", "temp", "instant_response"),
+        ("tomesd", "safety_checker", "enhance_prompt", "use_karras_sigmas"),
+    )
+    request = parse(**dict.fromkeys(on, yes), **dict.fromkeys(off, no))
+    assert all(getattr(request, name) is True for name in on)
+    assert all(getattr(request, name) is False for name in off)
 
 
 @pytest.mark.parametrize(
@@ -289,6 +293,7 @@ def test_all_bad_fields_are_told_at_once() -> None:
 
 def test_unknown_and_echoed_fields_never_fail_a_request() -> None:
     junk = {"panorama": [], "self_attention": {"a": 1}, "instant_response": float("nan"), "\ud800": "\ud800"}
+    assert not parse(**junk).instant_response
     request = parse(**junk, multi_lingual="yes", full_url={}, upscale="2")
     assert (request.multi_lingual, request.full_url, request.upscale) == (True, False, False)
 

@@ -9,6 +9,7 @@ from serve_app.postprocess.storage import ObjectStore, StoredFile
 
 NAME = "6ef3f81f-0d5a-4b7e-9c3e-2f1a0b9c8d7e-0.png"
 OTHER = "6ef3f81f-0d5a-4b7e-9c3e-2f1a0b9c8d7e-1.png"
+TEMPORARY = f"temp/{NAME}"
 PNG = "image/png"
 BAD_NAMES = (
     "",
@@ -19,6 +20,14 @@ BAD_NAMES = (
     f"..%2f{NAME}",
     f"/{NAME}",
     f"sub/{NAME}",
+    "temp/",
+    f"temp/temp/{NAME}",
+    f"temp/../{NAME}",
+    f"temp//{NAME}",
+    f"temp%2f{NAME}",
+    f"/temp/{NAME}",
+    f"TEMP/{NAME}",
+    f"temp.{NAME}",
     f"sub\\{NAME}",
     f"{NAME}/..",
     f"{NAME}\n",
@@ -42,6 +51,17 @@ class StoreContract:
         await store.put(OTHER, b"two", PNG)
         assert await store.get(NAME) == StoredFile(b"one", PNG)
         assert await store.get(OTHER) == StoredFile(b"two", PNG)
+
+    async def test_a_temporary_picture_is_not_reached_by_the_permanent_name(self, store: ObjectStore) -> None:
+        await store.put(TEMPORARY, b"one", PNG)
+        assert (await store.get(TEMPORARY)).data == b"one"
+        with pytest.raises(RouteNotFound):
+            await store.get(NAME)
+        await store.put(NAME, b"two", PNG)
+        await store.delete(TEMPORARY)
+        with pytest.raises(RouteNotFound):
+            await store.get(TEMPORARY)
+        assert (await store.get(NAME)).data == b"two"
 
     async def test_a_second_put_replaces_the_first(self, store: ObjectStore) -> None:
         await store.put(NAME, b"a long first file", PNG)

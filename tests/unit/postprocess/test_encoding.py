@@ -1,6 +1,5 @@
 """A PNG holds the very pixels and the generation parameters, the same bytes each time."""
 
-import base64
 import io
 
 import numpy as np
@@ -9,7 +8,7 @@ from PIL import Image, PngImagePlugin
 
 from models.pocket.world import Scene, draw
 from serve_app.messages import Pixels
-from serve_app.postprocess.encode import encode_png, to_base64
+from serve_app.postprocess.encode import encode_png
 
 PARAMETERS = "a red star\nNegative prompt: blurry\nSteps: 20, Sampler: DDIM, CFG scale: 7.5, Seed: 42, Size: 512x512"
 
@@ -57,11 +56,3 @@ def test_read_only_and_strided_pixels_are_encoded_too(star: Pixels) -> None:
     mirrored = star[:, ::-1]
     mirrored.setflags(write=False)
     np.testing.assert_array_equal(np.asarray(opened(encode_png(mirrored, ""))), mirrored)
-
-
-def test_base64_is_one_plain_line_that_decodes_to_the_png(star: Pixels) -> None:
-    png = encode_png(star, PARAMETERS)
-    text = to_base64(png)
-    assert base64.b64decode(text, validate=True) == png
-    assert "\n" not in text
-    assert not text.startswith("data:")

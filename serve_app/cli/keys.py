@@ -1,4 +1,4 @@
-"""The `darkroom` command."""
+"""`darkroom keys`: the keys that clients use."""
 
 import typer
 
@@ -6,9 +6,7 @@ from serve_app.config import load_config
 from serve_app.errors import ConfigError
 from serve_app.jobs.keys import make_key
 
-app = typer.Typer(help="Darkroom: self-hosted image-to-image diffusion.", no_args_is_help=True)
 keys = typer.Typer(help="The keys that clients use.", no_args_is_help=True)
-app.add_typer(keys, name="keys")
 
 
 @keys.command("create")
@@ -18,15 +16,3 @@ def create(name: str) -> None:
         print(make_key(load_config().storage.data_path, name))
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    from importlib.metadata import version as installed
-
-    print(installed("darkroom"))
-
-
-if __name__ == "__main__":
-    app()

@@ -1,0 +1,70 @@
+"""What the answers are made of: a job as its client may see it, in plain values.
+
+The deployments fill these from the records; nothing here knows a database.
+"""
+
+from dataclasses import dataclass
+
+from serve_app.api.wire import Img2ImgRequest
+
+SUCCESS = "success"
+CANCELLED = "cancelled"
+UNENDED = ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What really makes a picture, which is not always what was asked for in so many words."""
+
+    model_id: str
+    prompt: str
+    """After enhancement; so is the negative one."""
+    negative_prompt: str
+    sampler: str
+    """The class name that ran; before it is known, the one that was asked for or is the model's own."""
+    seed: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job at one moment. Times are seconds since 1970."""
+
+    id: int
+    state: str
+    """queued, running, success, failed or cancelled."""
+    version: int
+    """One more with every visible change."""
+    request: Img2ImgRequest
+    used: Used
+    file_prefix: str
+    links: tuple[str, ...]
+    """One for each sample, made when the job was accepted."""
+    fetch_url: str
+    created_at: float
+    started_at: float | None
+    """When it first ran."""
+    ended_at: float | None
+    done: int
+    """UNet evaluations of one row, of `total`."""
+    total: int
+    eta_s: float
+    """Seconds until its end, estimated; 0 where it has ended."""
+    queue_position: int
+    """Jobs accepted before it that have not started; 0 where it runs, is the next, or has ended."""
+    attempts: int
+    """Runs that broke off because a replica died or hung."""
+    seconds: float | None
+    """Of generation; there when the state is success. So is `flagged`."""
+    flagged: bool | None
+    """Whether the safety checker changed a picture."""
+    message: str | None
+    """Why it failed, for its client."""
+    webhook_status: str
+    """How far the delivery of its webhook is; empty where it has none."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing about the job will change any more."""
+        return self.state not in UNENDED

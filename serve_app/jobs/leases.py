@@ -1,0 +1,233 @@
+"""Who drives a job and how it ends: leases that run out, with a fencing number that refuses late writes.
+
+Every write of a driver counts only while the job has not ended and its fence is the driver's own.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping, and_, bindparam, delete, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve_app.jobs.database import Database
+from serve_app.jobs.outbox import Outbox, OutboxEntry
+from serve_app.jobs.rows import OPEN, RECORD_COLUMNS, JobRecord, Lease, State, is_held, is_open, read_record
+from serve_app.jobs.tables import idempotency, inputs, jobs
+
+PROGRESS = ("state", "done", "total", "started_at")
+"""The columns that a driver's beats write."""
+
+__all__ = ["Beat", "Claimed", "Lease", "Leases", "Outcome", "Round"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that the caller drives now, with its init image at the job's size."""
+
+    record: JobRecord
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a driver knows of one of its jobs now."""
+
+    id: int
+    fence: int
+    done: int
+    total: int
+    started_at: float | None
+    """None until it runs; the first one that is written stays."""
+    preview: bytes | None
+    """A small PNG; None: nothing new, what is there stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a driver learns of its jobs, by their ids."""
+
+    cancelled: frozenset[int]
+    """Somebody asked to cancel them."""
+    lost: frozenset[int]
+    """They are no longer the driver's: they have ended or somebody claimed them."""
+    watched: frozenset[int]
+    """Somebody watches them: previews are welcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended. Raises ValueError for a state that is no end."""
+
+    state: State
+    message: str | None
+    """Why it failed, for its client."""
+    sampler: str | None
+    seconds: float | None
+    """Of generation."""
+    flagged: bool | None
+    delete_at: float | None
+    """When its pictures go; None: never."""
+    hook: OutboxEntry | None
+
+    def __post_init__(self) -> None:
+        if self.state in OPEN:
+            raise ValueError(f"{self.state} is no end")
+
+
+class Leases:
+    """What drivers and couriers do. All methods raise RecordsUnavailable; each may then be called again."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, lease: Lease, now: float, limit: int) -> list[Claimed]:
+        """Take jobs whose lease has run out: cancelled ones first, then the oldest.
+
+        Also those that are to be cancelled or are past their deadline: the claimer ends them.
+        """
+        orphans = select(jobs.c.id).where(is_open(), jobs.c.lease_until < now)
+        first = orphans.order_by(jobs.c.cancel_asked.desc(), jobs.c.created_at, jobs.c.id).limit(limit)
+        async with self._database.write() as connection:
+            # PostgreSQL: two claimers must not wait for each other's rows. SQLite has one writer anyway.
+            ids = (await connection.execute(first.with_for_update(skip_locked=True))).scalars().all()
+            return await _take(connection, ids, lease) if ids else []
+
+    async def round(self, lease: Lease, beats: Sequence[Beat], now: float) -> Round:
+        """Renew the leases of all of a driver's jobs, write what has changed, and learn what was asked."""
+        if not beats:
+            return Round(frozenset(), frozenset(), frozenset())
+        async with self._database.write() as connection:
+            rows = {row["id"]: row for row in await _renew(connection, lease, beats)}
+            held = [beat for beat in beats if beat.id in rows]
+            await _write_progress(connection, held, rows)
+            await _write_previews(connection, held)
+        return Round(
+            cancelled=frozenset(id for id, row in rows.items() if row["cancel_asked"]),
+            lost=frozenset(beat.id for beat in beats) - rows.keys(),
+            watched=frozenset(id for id, row in rows.items() if row["watched_until"] > now),
+        )
+
+    async def add_attempt(self, id: int, fence: int) -> int | None:
+        """Count a run that killed or hung its replica: the new count, or None where the lease is lost.
+
+        After RecordsUnavailable it may have been counted.
+        """
+        counted = update(jobs).where(is_held(id, fence)).values(attempts=jobs.c.attempts + 1)
+        async with self._database.write() as connection:
+            row = (await connection.execute(counted.returning(jobs.c.attempts))).first()
+        return None if row is None else int(row[0])
+
+    async def release(self, id: int, fence: int) -> None:
+        """Give a job back at once, for anybody to claim; the caller's fence is worth nothing from then on."""
+        free = {"lease_owner": None, "lease_until": 0.0, "fence": jobs.c.fence + 1}
+        async with self._database.write() as connection:
+            await connection.execute(update(jobs).where(is_held(id, fence)).values(free))
+
+    async def end(self, id: int, fence: int, outcome: Outcome, now: float) -> bool:
+        """End a job, with its webhook. False: somebody else ended it or has it, and nothing was written.
+
+        Of a success the init image is deleted at once; `retry` may want that of the others, so `purge_inputs`
+        deletes it later. Calling it again after RecordsUnavailable gives True also where it had ended then.
+        """
+        async with self._database.write() as connection:
+            ended = update(jobs).where(is_held(id, fence)).values(_end(outcome, now))
+            if (await connection.execute(ended)).rowcount == 0:
+                return await _has_ended_so(connection, id, fence, outcome.state)
+            if outcome.state == State.SUCCESS:
+                await connection.execute(delete(inputs).where(inputs.c.job_id == id))
+            if outcome.hook is not None:
+                await Outbox.insert(connection, outcome.hook)
+            return True
+
+    async def expired(self, now: float, limit: int) -> list[JobRecord]:
+        """Jobs whose pictures are to be deleted, those first that are due longest."""
+        due = select(*RECORD_COLUMNS).where(jobs.c.delete_at <= now).order_by(jobs.c.delete_at).limit(limit)
+        async with self._database.read() as connection:
+            return [read_record(row) for row in (await connection.execute(due)).mappings().all()]
+
+    async def forget_pictures(self, id: int) -> None:
+        """Its pictures are deleted."""
+        async with self._database.write() as connection:
+            await connection.execute(update(jobs).where(jobs.c.id == id).values(delete_at=None))
+
+    async def purge_inputs(self, before: float) -> int:
+        """Delete the init images of jobs that ended before then; how many there were. They cannot be retried."""
+        old = select(jobs.c.id).where(jobs.c.ended_at < before, jobs.c.id == inputs.c.job_id)
+        async with self._database.write() as connection:
+            return (await connection.execute(delete(inputs).where(old.exists()))).rowcount
+
+    async def purge_idempotency(self, before: float) -> int:
+        """Forget the idempotency keys that were first used before then; how many there were."""
+        async with self._database.write() as connection:
+            return (await connection.execute(delete(idempotency).where(idempotency.c.created_at < before))).rowcount
+
+
+async def _take(connection: AsyncConnection, ids: Sequence[int], lease: Lease) -> list[Claimed]:
+    chosen = jobs.c.id.in_(ids)
+    taken = {"lease_owner": lease.owner, "lease_until": lease.until, "fence": jobs.c.fence + 1}
+    await connection.execute(update(jobs).where(chosen).values(taken))
+    query = select(*RECORD_COLUMNS, inputs.c.png).join(inputs).where(chosen).order_by(jobs.c.created_at, jobs.c.id)
+    rows = (await connection.execute(query)).mappings().all()
+    return [Claimed(read_record(row), row["png"]) for row in rows]
+
+
+async def _renew(connection: AsyncConnection, lease: Lease, beats: Sequence[Beat]) -> Sequence[RowMapping]:
+    """The rows that are still the driver's; nobody else changes them until this transaction ends."""
+    ours = and_(tuple_(jobs.c.id, jobs.c.fence).in_([(beat.id, beat.fence) for beat in beats]), is_open())
+    renewed = update(jobs).where(ours).values(lease_owner=lease.owner, lease_until=lease.until)
+    seen = [jobs.c[name] for name in ("id", *PROGRESS, "cancel_asked", "watched_until")]
+    return (await connection.execute(renewed.returning(*seen))).mappings().all()
+
+
+async def _write_progress(connection: AsyncConnection, beats: Iterable[Beat], rows: Mapping[int, RowMapping]) -> None:
+    changed = [{"beat_id": beat.id, **new} for beat in beats if (new := _progress(beat, rows[beat.id]))]
+    if changed:
+        new = {name: bindparam(f"new_{name}", type_=jobs.c[name].type) for name in PROGRESS}
+        moved = update(jobs).where(jobs.c.id == bindparam("beat_id")).values(**new, version=jobs.c.version + 1)
+        await connection.execute(moved, changed)
+
+
+def _progress(beat: Beat, row: RowMapping) -> dict[str, object] | None:
+    """What the row shall read, or None where it does."""
+    started_at = beat.started_at if row["started_at"] is None else row["started_at"]
+    state = State.QUEUED if beat.started_at is None and row["state"] == State.QUEUED else State.RUNNING
+    new = {"state": state, "done": beat.done, "total": beat.total, "started_at": started_at}
+    if all(row[name] == value for name, value in new.items()):
+        return None
+    return {f"new_{name}": value for name, value in new.items()}
+
+
+async def _write_previews(connection: AsyncConnection, beats: Iterable[Beat]) -> None:
+    drawn = [{"beat_id": beat.id, "new_preview": beat.preview} for beat in beats if beat.preview is not None]
+    if drawn:
+        png = bindparam("new_preview", type_=jobs.c.preview.type)
+        other = update(jobs).where(jobs.c.id == bindparam("beat_id"), jobs.c.preview.is_distinct_from(png))
+        await connection.execute(other.values(preview=png, version=jobs.c.version + 1), drawn)
+
+
+def _end(outcome: Outcome, now: float) -> dict[str, object]:
+    return {
+        "state": outcome.state,
+        "message": None if outcome.message is None else _storable(outcome.message),
+        "sampler": outcome.sampler,
+        "seconds": outcome.seconds,
+        "flagged": outcome.flagged,
+        "delete_at": outcome.delete_at,
+        "ended_at": now,
+        "done": jobs.c.total if outcome.state == State.SUCCESS else jobs.c.done,
+        "preview": None,
+        "version": jobs.c.version + 1,
+        "lease_owner": None,
+        "lease_until": 0.0,
+    }
+
+
+def _storable(text: str) -> str:
+    """Without what PostgreSQL does not keep as text: NUL and lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+async def _has_ended_so(connection: AsyncConnection, id: int, fence: int, state: State) -> bool:
+    """Under one fence only its driver ends a job: then it was this very call, and its answer got lost."""
+    query = select(jobs.c.id).where(jobs.c.id == id, jobs.c.fence == fence, jobs.c.state == state)
+    return (await connection.execute(query)).first() is not None

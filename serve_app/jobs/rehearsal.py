@@ -1,0 +1,203 @@
+"""When the jobs of one model will end: the engine's order played through in numbers.
+
+Knows what `engine.planner` decides and how fast the model works, and nothing else. Between two ends of rows the
+planner's calls repeat themselves, so a queue costs one step of this for each row and not one for each call.
+"""
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from serve_app.config import ModelEntry
+from serve_app.engine import LATENT_PIXEL
+from serve_app.engine.planner import PATIENCE
+from serve_app.engine.state import GroupKey
+
+SHRINK = 8
+"""Pixels on a side for each latent pixel."""
+LEAST_MERGED = 32 * 32
+"""Latent pixels; of fewer no tokens are merged (`pipelines.latent`, for models whose attention starts at full size)."""
+RUNNING = "running"
+NOTHING_LEFT = 1e-9
+"""Evaluations; below are rounding errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that was accepted and has not ended."""
+
+    id: int
+    cost: int
+    """Of all of it: `eta.cost`."""
+    done: int
+    """Evaluations made by all its samples together, as they were last written down."""
+    total: int
+    """Evaluations of all its samples together: `samples` times `eta.evaluations`, or what its engine says."""
+    created_at: float
+    state: str
+    """queued or running."""
+    started_at: float | None
+    """When it first ran; of the jobs that are running now at least."""
+    samples: int
+    group: GroupKey
+    """`group_of` its picture."""
+
+    @property
+    def remaining(self) -> float:
+        """Cost to come."""
+        return self.cost * self._share_to_come
+
+    @property
+    def finished(self) -> float:
+        """Cost that is behind it."""
+        return self.cost - self.remaining
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it holds memory on a replica."""
+        return self.state == RUNNING
+
+    @property
+    def evaluations(self) -> float:
+        """To come, of one sample."""
+        return self.total * self._share_to_come / self.samples
+
+    @property
+    def row_width(self) -> float:
+        """UNet rows of one sample's evaluation, on average."""
+        return self.cost / (max(1, self.total) * self.group.pixels)
+
+    @property
+    def _share_to_come(self) -> float:
+        return max(0.0, 1 - self.done / max(1, self.total))
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What decides how many rows of a model run at once, as its catalogue entry says it."""
+
+    rows_per_call: int
+    knee: int
+    """Latent pixels of a UNet row that `rows_per_call` is meant for."""
+    rows_in_flight: int
+    replicas: int = 1
+
+    @classmethod
+    def of(cls, entry: ModelEntry) -> Self:
+        """The engine of a catalogue entry."""
+        return cls(entry.rows_per_call, entry.knee_pixels // LATENT_PIXEL, entry.rows_in_flight, entry.num_replicas)
+
+    def budget(self, group: GroupKey) -> int:
+        """UNet rows that the calls of a group may have now, on all replicas together."""
+        return self.replicas * max(1, self.rows_per_call * self.knee // group.pixels)
+
+    @property
+    def room(self) -> int:
+        """Latent pixels that may be in flight."""
+        return self.replicas * self.rows_in_flight * self.knee
+
+    def clock_speed(self, groups: Iterable[GroupKey], rate: float) -> float:
+        """Latent pixels a second by which each replica's planner ages its rows, while all these groups have some."""
+        shares = [1 / group.pixels for group in groups]
+        calls = rate / self.replicas / (self.rows_per_call * self.knee)
+        return calls * len(shares) / sum(shares)
+
+
+def group_of(width: int, height: int, token_merging: bool) -> GroupKey:
+    """The group that the samples of a job run in; width and height in pixels."""
+    rows, columns = max(1, height // SHRINK), max(1, width // SHRINK)
+    return GroupKey(rows, columns, token_merging and rows * columns >= LEAST_MERGED)
+
+
+@dataclass(slots=True)
+class _Row:
+    """One sample. `evaluations` is written at every step, the rest never."""
+
+    rank: float
+    job: int
+    group: GroupKey
+    width: float
+    evaluations: float
+
+
+class Rehearsal:
+    """One future of a queue, in which nobody comes and nobody is cancelled."""
+
+    def __init__(self, waiting: Sequence[Waiting], engine: Engine, rate: float) -> None:
+        """`rate` is cost per second, of all replicas together, and more than 0."""
+        self._engine = engine
+        self._rate = rate
+        self._clock = 0.0
+        self._room = engine.room
+        self._ready: dict[GroupKey, list[_Row]] = {job.group: [] for job in waiting}
+        """Rows that may run, in the planner's order."""
+        self._left = Counter({job.id: job.samples for job in waiting})
+        speed = engine.clock_speed(self._ready, rate) if waiting else 0.0
+        for job in (job for job in waiting if job.is_running):
+            for row in _rows(job, speed):
+                self._admit(row)
+        queued = [row for job in waiting if not job.is_running for row in _rows(job, speed)]
+        self._queued = sorted(queued, key=_order, reverse=True)
+        """Those that wait for room; the next one is last."""
+
+    def ends(self, until: int | None = None) -> dict[int, float]:
+        """Seconds from now to the end of every job by id, or no further than to that of `until`. Used once."""
+        ends: dict[int, float] = {}
+        while until not in ends and (self._fill() or any(self._ready.values())):
+            for job in self._step():
+                ends[job] = self._clock
+        return ends
+
+    def _fill(self) -> bool:
+        """Let rows join in order while there is room; one may always run. Whether any joined."""
+        before = len(self._queued)
+        while self._queued and (self._room >= self._queued[-1].group.pixels or not any(self._ready.values())):
+            self._admit(self._queued.pop())
+        return len(self._queued) < before
+
+    def _admit(self, row: _Row) -> None:
+        insort(self._ready[row.group], row, key=_order)
+        self._room -= row.group.pixels
+
+    def _step(self) -> list[int]:
+        """All calls until the next row ends; gives the jobs that have ended with it.
+
+        Groups pay for their calls in latent pixels and take turns evenly, so the calls that one makes while each
+        pays `turn` are `turn / pixels`, and what they cost is `turn` times their rows.
+        """
+        calls = [self._call(group, rows) for group, rows in self._ready.items() if rows]
+        turn = min(row.evaluations * row.group.pixels for call in calls for row in call)
+        self._clock += turn * sum(row.width for call in calls for row in call) / self._rate
+        return [job for call in calls for row in call for job in self._advance(row, turn)]
+
+    def _call(self, group: GroupKey, rows: list[_Row]) -> list[_Row]:
+        """As `Planner` fits rows into a call: the first, and of those behind it all that there is place for."""
+        budget, picked, width = self._engine.budget(group), rows[:1], rows[0].width
+        for row in rows[1:]:
+            if width >= budget:
+                break
+            if width + row.width <= budget:
+                picked.append(row)
+                width += row.width
+        return picked
+
+    def _advance(self, row: _Row, turn: float) -> list[int]:
+        """Move a row on; gives its job where that was the last of it."""
+        row.evaluations -= turn / row.group.pixels
+        if row.evaluations > NOTHING_LEFT:
+            return []
+        self._ready[row.group].remove(row)
+        self._room += row.group.pixels
+        self._left[row.job] -= 1
+        return [] if self._left[row.job] else [row.job]
+
+
+def _rows(job: Waiting, clock_speed: float) -> list[_Row]:
+    rank = PATIENCE * job.remaining / job.samples + clock_speed * job.created_at
+    return [_Row(rank, job.id, job.group, job.row_width, job.evaluations) for _ in range(job.samples)]
+
+
+def _order(row: _Row) -> tuple[float, int]:
+    return row.rank, row.job

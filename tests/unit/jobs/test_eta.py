@@ -1,0 +1,205 @@
+"""The eta keeps its word: measured beside the real planner on a clock that only counts."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_app.config import POCKET
+from serve_app.engine.state import GroupKey
+from serve_app.jobs.eta import (
+    Engine,
+    Load,
+    Ran,
+    Waiting,
+    cost,
+    eta_s,
+    etas,
+    evaluations,
+    group_of,
+    load,
+    queue_position,
+    rate,
+    whole_load,
+)
+from serve_app.messages import SAMPLER_NAMES, SamplerChoice
+from serve_app.samplers.plan import SamplerTables
+from tests.unit.jobs.busy_engine import ONE_SIZE, SIZES, Asked, Day, Device, mixed_jobs, quiet_morning
+
+SMALL, LARGE = GroupKey(8, 8), GroupKey(16, 16)
+ENGINE = Engine.of(POCKET)
+CPU, GPU = Device(0.0075, 1.5e-4), Device(0.05, 7.5e-5)
+QUEUED = 200
+FIRST_AT = 15.0
+EVERY_S = 0.02
+ALL_HERE_AT = FIRST_AT + QUEUED * EVERY_S + 1
+BETA = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def waiting(id: int, cost: int = 1280, done: int = 0, **other: object) -> Waiting:
+    told = Waiting(id, cost, done, 10, float(id), "running" if done else "queued", 0.0 if done else None, 1, SMALL)
+    return replace(told, **other)  # type: ignore[arg-type]
+
+
+def ends(jobs: Sequence[Waiting], speed: float = 1280.0) -> dict[int, float]:
+    return etas(jobs, (), now=100.0, first_guess_rate=speed, engine=ENGINE)
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize(("steps", "strength"), [(9, 0.7), (6, 1.0), (2, 0.7), (1, 1.0)])
+def test_evaluations_are_counted_as_the_samplers_make_them(sampler: str, steps: int, strength: float) -> None:
+    plan = SamplerTables().plan(SamplerChoice(sampler), sampler, BETA, steps, strength)
+    assert evaluations(steps, strength, sampler) == plan.evaluations
+
+
+def test_a_job_costs_evaluations_times_unet_rows_times_latent_pixels_of_all_samples() -> None:
+    assert cost(20, 0.7, 7.5, 1, 64, 64, "DDIMScheduler") == 14 * 2 * 64
+    assert cost(20, 0.7, 7.5, 3, 128, 64, None) == 3 * 14 * 2 * 128
+    assert cost(20, 0.7, 1.0, 1, 64, 64, "HeunDiscreteScheduler") == 27 * 64
+
+
+def test_an_inversion_climbs_without_guidance() -> None:
+    assert cost(20, 0.5, 7.5, 1, 64, 64, "DDIMInverseScheduler") == (10 * 1 + 10 * 2) * 64
+
+
+def test_a_strength_that_leaves_no_step_still_costs_one_evaluation() -> None:
+    assert cost(20, 0.0, 7.5, 1, 64, 64, None) == 2 * 64
+
+
+def test_the_rate_counts_what_ran_at_once_once() -> None:
+    assert rate([Ran(100, 0, 10), Ran(100, 5, 15), Ran(100, 20, 25)], (), now=1000) == pytest.approx(300 / 20)
+
+
+def test_the_rate_of_a_busy_stretch_counts_and_not_that_of_lone_jobs_before_it() -> None:
+    lone = [Ran(100, 2.0 * start, 2.0 * start + 1) for start in range(60)]
+    crowd = [Ran(100, 200 + start // 8, 201 + start // 8 + start % 8 / 100) for start in range(32)]
+    assert rate(lone, (), 200) == pytest.approx(100)
+    assert rate([*crowd, *lone], (), 230) == pytest.approx(800, rel=0.1)
+
+
+def test_a_long_jobs_work_is_spread_over_its_time() -> None:
+    quick = [Ran(10, 1000 + start, 1001 + start) for start in range(63)]
+    assert rate([*quick, Ran(10_000, 0, 1063)], (), 1063) == pytest.approx(10 + 10_000 / 1063, rel=0.05)
+
+
+def test_the_order_in_which_ended_jobs_are_told_does_not_matter() -> None:
+    ran = [Ran(10 * start, start, start + 10) for start in range(100)]
+    assert rate(ran, (), 200) == rate(ran[::-1], (), 200) == rate(random.Random(1).sample(ran, 100), (), 200)
+
+
+def test_without_a_job_that_has_ended_the_progress_of_those_that_run_is_the_rate() -> None:
+    half = waiting(1, cost=1000, done=5, started_at=90.0)
+    assert rate((), [half], now=100.5) == pytest.approx(500 / 10)
+    assert rate((), [waiting(1)], now=100.0) is None
+    assert rate((), (), now=100.0) is None
+
+
+def test_the_first_job_ever_is_guessed() -> None:
+    own = waiting(1, cost=1280)
+    assert eta_s(own, (), (), 1.0, 640.0, ENGINE) == pytest.approx(2)
+
+
+def test_a_job_alone_needs_what_is_left_of_it() -> None:
+    job = waiting(1, cost=1280, done=5, started_at=None)
+    assert eta_s(job, [job], [Ran(1280, 0, 10)], 100.0, 1.0, ENGINE) == pytest.approx(5)
+
+
+def test_an_eta_is_never_nothing() -> None:
+    assert ends([waiting(1, done=10)])[1] > 0
+
+
+def test_the_shorter_of_two_ends_first_and_the_longer_when_all_work_is_done() -> None:
+    many = [waiting(id, cost=1280 if id % 2 else 12800) for id in range(1, 41)]
+    found = ends(many)
+    assert max(end for id, end in found.items() if id % 2) < min(end for id, end in found.items() if not id % 2)
+    assert max(found.values()) == pytest.approx(sum(job.cost for job in many) / 1280)
+
+
+def test_one_job_is_told_what_all_are_told() -> None:
+    many = [waiting(id, cost=1280 * (1 + id % 7), group=SMALL if id % 3 else LARGE) for id in range(1, 60)]
+    told = ends(many)
+    assert all(eta_s(job, many, (), 100.0, 1280.0, ENGINE) == pytest.approx(told[job.id]) for job in many)
+
+
+def test_a_job_accepted_a_moment_ago_need_not_be_on_the_list() -> None:
+    many = [waiting(id) for id in range(1, 30)]
+    assert eta_s(many[-1], many[:-1], (), 100.0, 1280.0, ENGINE) == pytest.approx(ends(many)[29])
+
+
+def test_samples_of_a_job_run_side_by_side() -> None:
+    (alone, four) = (ends([waiting(1, samples=samples), *(waiting(id) for id in range(2, 9))])[1] for samples in (1, 4))
+    assert four < alone / 2
+
+
+def test_two_replicas_take_twice_the_rows_at_once() -> None:
+    jobs = [waiting(id, created_at=0.0) for id in range(1, 33)]
+    one, two = (etas(jobs, (), 0.0, 1280.0, replace(ENGINE, replicas=replicas)) for replicas in (1, 2))
+    assert sorted(set(one.values())) == pytest.approx([8, 16, 24, 32])
+    assert sorted(set(two.values())) == pytest.approx([16, 32])
+
+
+def test_the_position_counts_those_that_came_before_and_have_not_started() -> None:
+    line = [waiting(1, done=3), waiting(2), waiting(3), waiting(4)]
+    assert [queue_position(job, line) for job in line] == [0, 0, 1, 2]
+
+
+def test_the_load_of_models_that_work_side_by_side_is_the_longest() -> None:
+    one = load([waiting(id) for id in range(1, 4)], (), 100.0, 1280.0, ENGINE)
+    assert one == Load(queue_num=3, queue_time=3)
+    assert whole_load([one, Load(2, 40)]) == Load(5, 40)
+    assert whole_load([]) == load((), (), 0.0, 1.0, ENGINE) == Load(0, 0)
+
+
+def test_few_tokens_are_not_merged_so_they_run_with_the_others() -> None:
+    assert group_of(128, 128, True) == group_of(128, 128, False)
+    assert group_of(512, 512, True) != group_of(512, 512, False)
+
+
+def asked_at(day: Day, moment: Callable[[Asked], float]) -> Iterator[bool]:
+    """For every third job whether the eta at its moment is within 30 % of the truth; ended jobs are not asked."""
+    for job in day.jobs[::3]:
+        now = moment(job)
+        if job.id < 0 or now >= job.ended_at:
+            continue
+        jobs, recent = day.records(now)
+        own = next(one for one in jobs if one.id == job.id)
+        told, truth = eta_s(own, jobs, recent, now, 1000.0, ENGINE), job.ended_at - now
+        yield abs(told - truth) <= 0.3 * truth
+
+
+def share(hits: Sequence[bool]) -> float:
+    return sum(hits) / len(hits)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("device", [CPU, GPU], ids=["cpu", "gpu"])
+@pytest.mark.parametrize(("sizes", "samples"), [(ONE_SIZE, (1,)), (SIZES, (1, 1, 1, 2, 4))], ids=["alike", "mixed"])
+def test_of_two_hundred_queued_jobs_more_than_half_hear_the_truth_within_thirty_percent(
+    seed: int, device: Device, sizes: dict[GroupKey, float], samples: Sequence[int]
+) -> None:
+    rng = random.Random(seed)
+    jobs = mixed_jobs(rng, QUEUED, lambda number: FIRST_AT + number * EVERY_S, sizes, samples)
+    day = Day([*quiet_morning(jobs, 30), *jobs], ENGINE, device)
+    moments: dict[str, Callable[[Asked], float]] = {
+        "when it was accepted": lambda job: job.at,
+        "when all were queued": lambda _: ALL_HERE_AT,
+        "at some later time": lambda job: rng.uniform(job.at, job.ended_at),
+    }
+    shares = {name: share(list(asked_at(day, moment))) for name, moment in moments.items()}
+    print({name: f"{part:.0%}" for name, part in shares.items()})
+    assert min(shares.values()) > 0.5
+    assert shares["when all were queued"] > 0.7
+
+
+@given(st.integers(0, 10**6), st.integers(1, 60))
+def test_every_job_ends_and_the_last_one_when_all_work_is_done(seed: int, count: int) -> None:
+    rng = random.Random(seed)
+    jobs = [job.told(0.0) for job in mixed_jobs(rng, count, float, SIZES, (1, 2, 4))]
+    begun = [replace(job, state="running", done=rng.randint(0, job.total)) for job in jobs[::3]]
+    jobs = [*begun, *jobs[1::3]]
+    found = etas(jobs, (), 0.0, 640.0, ENGINE)
+    assert found.keys() == {job.id for job in jobs}
+    assert max(found.values()) == pytest.approx(max(0.1, sum(job.remaining for job in jobs) / 640))
