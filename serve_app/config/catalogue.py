@@ -62,7 +62,8 @@ class ModelEntry(Part):
     prompt_cache_bytes: int = Field(64 * 2**20, ge=0)
     picture_cache_bytes: int = Field(64 * 2**20, ge=0)
     lora_bytes: int = Field(512 * 2**20, ge=0)
-    """What the files of LoRAs may hold on the device, those in use by jobs in flight not counted."""
+    """What the files of LoRAs may hold on the device, those in use by jobs in flight not counted; the sets that rows
+    wear together may hold as much again for each network."""
     num_replicas: int = Field(1, ge=1)
     num_cpus: float = Field(0.5, ge=0)
     num_gpus: float = Field(0.0, ge=0)

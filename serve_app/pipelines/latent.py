@@ -50,8 +50,8 @@ class LatentPipeline:
         self._parse = parse
         self._addons = Addons(entry, parts)
         self._tables = SamplerTables()
-        self._unet_loras = RowLoras(parts.unet)
-        self._text_loras = [RowLoras(tower.encoder) for tower in towers]
+        self._unet_loras = RowLoras(parts.unet, entry.lora_bytes)
+        self._text_loras = [RowLoras(tower.encoder, entry.lora_bytes) for tower in towers]
         self._texts: ByteLru[TextKey, TextEmbeds] = ByteLru(entry.prompt_cache_bytes)
         self._pictures: ByteLru[tuple[str, str | None], Posterior] = ByteLru(entry.picture_cache_bytes)
         self._colours = preview_colours(parts.vae)
@@ -139,14 +139,18 @@ class LatentPipeline:
 
     @torch.inference_mode()
     def advance(self, rows: Sequence[LatentRow], output: Tensor) -> None:
-        """One step of every row, by its table or its stepper."""
+        """One step of every row, by its table or its stepper.
+
+        A weighted sum for each row: one product with the sparse matrix of all weights took three times as long.
+        """
         for row, own in zip(rows, output.unbind(), strict=True):
             if row.stepper is not None:
                 row.latents = row.stepper.advance(row.done, row.latents[None], own[None], row.generator)[0]
             else:
-                drawn = fresh_noise(row.latents, row.generator) if row.draft.course.draws[row.done] else None
-                row.remember(own.clone(), drawn)
-                row.latents = next_latents(row)
+                course = row.draft.course
+                drawn = fresh_noise(row.latents, row.generator) if course.draws[row.done] else None
+                row.remember(own.clone() if course.reach else own, drawn)
+                row.latents = row.next_latents()
             row.done += 1
 
     @torch.inference_mode()
@@ -163,7 +167,7 @@ class LatentPipeline:
     def preview(self, row: LatentRow) -> Pixels:
         """What the model makes of the row's noise by now, through a linear map from latents to colours."""
         latents = row.latents
-        if row.outputs and row.done:
+        if row.past[0]:
             latents = self._clean(row)
         flat = torch.cat([latents.flatten(1), torch.ones(1, latents[0].numel(), device=latents.device)])
         colours = (self._colours @ flat).view(3, *latents.shape[1:])
@@ -175,9 +179,9 @@ class LatentPipeline:
         alpha_bars = self._parts.scheduler.alphas_cumprod
         alpha_bar = float(alpha_bars[min(max(round(course.timesteps[last]), 0), len(alpha_bars) - 1)])
         signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-        seen = row.samples[0] * course.input_scales[last]
+        seen = row.past[0][0] * course.input_scales[last]
         of_input, of_output = epsilon_weights(self._parts.scheduler.config.prediction_type, noise / signal)
-        return (seen - noise * (of_input * seen + of_output * row.outputs[0])) / signal
+        return (seen - noise * (of_input * seen + of_output * row.past[1][0])) / signal
 
     def _conditions(
         self, rows: Sequence[LatentRow], owners: Sequence[int], texts: Sequence[TextEmbeds]
@@ -205,7 +209,7 @@ class LatentPipeline:
         clean = posterior.sample(generator)
         noise = fresh_noise(clean, generator)
         own, noisy = draft.course.start
-        stepper = draft.plan.stepper() if draft.course.coefficients is None else None
+        stepper = draft.plan.stepper() if draft.course.terms is None else None
         return LatentRow(draft, generator, own * clean + noisy * noise, texts[0], texts[1], stepper)
 
     def _encode_pictures(self, drafts: Sequence[LatentDraft]) -> dict[int, Posterior]:
@@ -262,17 +266,6 @@ class LatentPipeline:
 
     def _column(self, values: Sequence[float]) -> Tensor:
         return self._numbers(values)[:, None, None, None]
-
-
-def next_latents(row: LatentRow) -> Tensor:
-    """The weighted sum that the row's table says. A handful of passes over one row's small latents: on 16 rows of
-    64 × 64 × 4, one product with the sparse matrix of all weights took three times as long.
-    """
-    (weight, first), *rest = row.terms()
-    latents = first * weight
-    for weight, value in rest:
-        latents.add_(value, alpha=weight)
-    return latents
 
 
 def _grouped(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:

@@ -15,9 +15,6 @@ from torch import Tensor, nn
 from serve_app.pipelines.cache import ByteLru
 from serve_app.pipelines.lora_files import LoraModules, LoraPair
 
-STACK_BYTES = 256 * 2**20
-"""What concatenated LoRA matrices may hold; a set of LoRAs that comes again is not concatenated again."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Worn:
@@ -45,12 +42,15 @@ class _Stack:
 
 
 class RowLoras:
-    """Hooks on one network's modules. `wearing` is called from one thread; the hooks act only inside it."""
+    """Hooks on one network's modules. `wearing` is called from one thread; the hooks act only inside it.
 
-    def __init__(self, network: nn.Module) -> None:
+    A set of LoRAs that comes again is not concatenated again; such sets hold at most `budget` bytes.
+    """
+
+    def __init__(self, network: nn.Module, budget: int) -> None:
         self._modules = dict(network.named_modules())
         self._hooked: set[str] = set()
-        self._stacks: ByteLru[tuple[int, ...], dict[str, _Stack]] = ByteLru(STACK_BYTES)
+        self._stacks: ByteLru[tuple[int, ...], dict[str, _Stack]] = ByteLru(budget)
         self._active: tuple[Mapping[str, _Stack], Tensor] | None = None  # written by `wearing` only
 
     @contextmanager
@@ -73,7 +73,7 @@ class RowLoras:
         if stacks is None:
             names = dict.fromkeys(name for file in files for name in file)
             stacks = {name: _stack(name, files) for name in names}
-            self._stacks.put(key, stacks, sum(stack.nbytes for stack in stacks.values()), holds=files)
+            self._stacks.put(key, stacks, _held_bytes(stacks, files), holds=files)
         for name in stacks.keys() - self._hooked:
             self._hook(name)
         return stacks
@@ -99,6 +99,12 @@ class RowLoras:
 
         module.register_forward_hook(add)
         self._hooked.add(name)
+
+
+def _held_bytes(stacks: Mapping[str, _Stack], files: Sequence[LoraModules]) -> int:
+    """The files count too: whoever else lets go of them, the key's ids keep them alive."""
+    pairs = [pair for file in files for pair in file.values()]
+    return sum(stack.nbytes for stack in stacks.values()) + sum(pair.down.nbytes + pair.up.nbytes for pair in pairs)
 
 
 def _stack(name: str, files: Sequence[LoraModules]) -> _Stack:

@@ -15,10 +15,14 @@ from serve_app.pipelines.lora import Worn
 from serve_app.pipelines.lora_files import LoraFile
 from serve_app.pipelines.text import TextEmbeds
 from serve_app.samplers.plan import Plan
-from serve_app.samplers.table import NOISE, OUTPUT, SAMPLE, Stepper
+from serve_app.samplers.table import LOOK_BACK, Stepper
 
 SHRINK = 8
 """Pixels on a side for each latent pixel: Stable Diffusion's autoencoders all have this factor."""
+
+
+Term = tuple[float, int, int]
+"""A coefficient that counts, the place of its kind in `LatentRow.past`, and how many evaluations ago it was."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,8 +31,8 @@ class Course:
 
     timesteps: list[float]
     input_scales: list[float]
-    coefficients: list[list[float]] | None
-    """Rows of a `SamplerTable`; None where each row has a stepper."""
+    terms: list[list[Term]] | None
+    """What the next latents are the sum of; None where each row has a stepper."""
     draws: tuple[bool, ...]
     start: tuple[float, float]
     unconditional: int
@@ -42,12 +46,18 @@ def course_of(plan: Plan) -> Course:
     return Course(
         timesteps=facts.timesteps.tolist(),
         input_scales=facts.input_scales.tolist(),
-        coefficients=None if table is None else table.coefficients.tolist(),
+        terms=None if table is None else [_terms(row) for row in table.coefficients.tolist()],
         draws=() if table is None else table.draws,
         start=facts.start,
         unconditional=facts.unconditional,
         reach=0 if table is None else table.reach,
     )
+
+
+def _terms(coefficients: Sequence[float]) -> list[Term]:
+    return [
+        (weight, column // LOOK_BACK, column % LOOK_BACK) for column, weight in enumerate(coefficients) if weight != 0.0
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,11 +127,8 @@ class LatentRow:
     """Where the sampler is no table: the row's own object."""
     done: int = 0
     """Evaluations made; written by `advance`."""
-    samples: list[Tensor] = field(default_factory=list)
-    """x[i], x[i-1], ...: latest first, written by `advance`; so are the two below."""
-    outputs: list[Tensor] = field(default_factory=list)
-    noises: list[Tensor | None] = field(default_factory=list)
-    """None where none was drawn."""
+    past: tuple[list[Tensor], list[Tensor], list[Tensor | None]] = field(default_factory=lambda: ([], [], []))
+    """Samples, model outputs, and noises (None where none was drawn), latest first; written by `remember`."""
 
     @property
     def remaining(self) -> int:
@@ -156,15 +163,23 @@ class LatentRow:
 
     def remember(self, output: Tensor, noise: Tensor | None) -> None:
         """Put what this evaluation saw before what earlier ones saw; what no coefficient reaches is forgotten."""
-        keep = self.draft.course.reach + 1
-        self.samples = [self.latents, *self.samples][:keep]
-        self.outputs = [output, *self.outputs][:keep]
-        self.noises = [noise, *self.noises][:keep]
+        samples, outputs, noises = self.past
+        samples.insert(0, self.latents)
+        outputs.insert(0, output)
+        noises.insert(0, noise)
+        for kind in self.past:
+            del kind[self.draft.course.reach + 1 :]
 
-    def terms(self) -> list[tuple[float, Tensor]]:
-        """What the next latents are the sum of: the coefficients that count, each with its tensor."""
-        assert self.draft.course.coefficients is not None
-        row = self.draft.course.coefficients[self.done]
-        kinds = ((SAMPLE, self.samples), (OUTPUT, self.outputs), (NOISE, self.noises))
-        seen = ((weight, value) for first, past in kinds for weight, value in zip(row[first:], past, strict=False))
-        return [(weight, value) for weight, value in seen if weight != 0.0 and value is not None]
+    def next_latents(self) -> Tensor:
+        """The weighted sum that the sampler's table says, over what is remembered."""
+        assert self.draft.course.terms is not None
+        (weight, kind, ago), *rest = self.draft.course.terms[self.done]
+        latents = self._past(kind, ago) * weight
+        for weight, kind, ago in rest:
+            latents.add_(self._past(kind, ago), alpha=weight)
+        return latents
+
+    def _past(self, kind: int, ago: int) -> Tensor:
+        value = self.past[kind][ago]
+        assert value is not None, "a weight on noise that was not drawn"
+        return value

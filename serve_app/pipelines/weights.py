@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from serve_app.config import ModelEntry
 from serve_app.errors import ConfigError, GenerationFailed
+from serve_app.pipelines.memory import bound_memory
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CHANNELS, LEVELS = 4, 4
@@ -60,6 +61,7 @@ def load_components(entry: ModelEntry, shelf: type[Any]) -> Any:  # noqa: ANN401
     The safety checker is left out: it belongs to postprocess. Raises `ConfigError` for weights that
     cannot be read, or are of a model that this server does not run.
     """
+    bound_memory()
     device = pick_device(entry)
     unused = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
     known = inspect.signature(shelf.__init__).parameters

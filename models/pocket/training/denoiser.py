@@ -19,15 +19,26 @@ EARLY_TURNS = ((128, 64, SHORT), (128, 64, SHORT), (128, 64, SHORT), (128, 24, F
 LATE_TURNS = (
     (128, 48, SHORT), (256, 12, FULL), (128, 48, SHORT), (128, 24, FULL), (256, 12, SHORT), (512, 3, FULL),
 )  # fmt: skip
+LARGE_TURNS = ((256, 16, SHORT), (256, 16, SHORT), (128, 48, SHORT), (256, 16, FULL), (256, 16, SHORT), (512, 3, SHORT))
+LARGE_FROM = 6600
 """(side, batch size, tokens) that steps take in turn: mostly with few padding tokens, which is cheap,
-and enough with all 77, as they are when the model is used. What words mean is learned at the small size."""
-STRONG_NOISE, STRONG_SHARE = 0.4, 0.6
-"""This share of the rows takes its timestep from above this share of the schedule, where the prompt decides."""
+and enough with all 77, as they are when the model is used. What words mean is learned at the small size,
+what things look like with four times the pixels from LARGE_FROM on: until then 256 pixels gave ragged blobs."""
+STRONG_NOISE, STRONG_SHARE = {128: 0.4, 256: 0.5, 512: 0.6}, 0.6
+"""This share of the rows takes its timestep from above this share of the schedule, where the prompt decides: more
+pixels show a picture through more noise."""
 NO_CAPTION = 0.12
 EARLY_EXIT = 0.25
 """Share of steps whose text embeddings come from an earlier layer, so that every clip_skip works."""
 LARGEST_WEIGHT = 30.0
-PHASES = ((1900, 1e-3, 0.6), (2500, 8e-4, 0.85), (5000, 1e-3, 0.6), (5850, 7e-4, 0.6), (5980, 4e-4, 1.0))
+PHASES = (
+    (1900, 1e-3, 0.6),
+    (2500, 8e-4, 0.85),
+    (5000, 1e-3, 0.6),
+    (5850, 7e-4, 0.6),
+    (6600, 7e-4, 0.3),
+    (7500, 8e-4, 0.0),
+)
 """Last step, peak learning rate, and the share after which the larger sizes come in: cosine decay with warm
 restarts (Loshchilov and Hutter 2017). After the first phase grounds were right, after the second colours."""
 READING_FROM = 2500
@@ -37,9 +48,9 @@ THING_WEIGHT = 2.0
 """What differs from the ground counts for this much more: a thing is a fifth of the picture and most of its sense."""
 THING_DISTANCE = 0.7
 EMA = 0.997
-FAINT_FROM, FAINT_NOISE, FAINT_SHARE, FAINT_EMA = 5850, 0.45, 0.6, 0.97
-"""From this step on, this share of the rows with less noise than this share of the schedule has another row's caption:
-what is seen clearly is to be kept, whatever the prompt says. Before, strength 0.2 repainted the whole picture."""
+FAINT_FROM, FAINT_FULL, FAINT_NONE, FAINT_SHARE, FAINT_EMA = 5850, 0.25, 0.5, 0.6, 0.99
+"""From this step on, this share of the rows with less noise than FULL of the schedule has another row's caption, fewer
+up to NONE: what is seen clearly is kept, whatever the prompt says. Before, strength 0.2 repainted the whole picture."""
 WIDTH = 64
 """Of text embeddings."""
 LEAK_START, LEAK_FULL, LEAK_SHARE = 550, 850, 0.6
@@ -129,17 +140,30 @@ def phase_at(step: int) -> tuple[float, bool]:
     return cosine(step - first, last - first, peak), (step - first) >= late * (last - first)
 
 
+def turn_at(step: int, late: bool) -> tuple[int, int, int]:
+    """Side in pixels, batch size and tokens."""
+    turns = EARLY_TURNS if not late else LATE_TURNS if step < LARGE_FROM else LARGE_TURNS
+    return turns[step % len(turns)]
+
+
 def denoising_loss(
-    unet: nn.Module, latents: Tensor, text: Tensor, alphas_cumprod: Tensor, rng: np.random.Generator, faint: bool
+    unet: nn.Module,
+    latents: Tensor,
+    text: Tensor,
+    alphas_cumprod: Tensor,
+    rng: np.random.Generator,
+    strong_from: float,
+    faint: bool,
 ) -> Tensor:
     """Epsilon loss weighed by 1/alpha_bar (clamped), which is the v loss (Salimans and Ho 2022)."""
     count = len(latents)
     spread = (rng.permutation(count) + rng.random(count)) / count
     strong = rng.random(count) < STRONG_SHARE
-    spread = np.where(strong, STRONG_NOISE + (1 - STRONG_NOISE) * spread, spread)
+    spread = np.where(strong, strong_from + (1 - strong_from) * spread, spread)
     timesteps = torch.from_numpy(spread * len(alphas_cumprod)).long()
     if faint:
-        strays = torch.from_numpy((spread < FAINT_NOISE) & (rng.random(count) < FAINT_SHARE))
+        ramp = ((FAINT_NONE - spread) / (FAINT_NONE - FAINT_FULL)).clip(0, 1) * FAINT_SHARE
+        strays = torch.from_numpy(rng.random(count) < ramp)
         text = torch.where(strays[:, None, None], text[torch.from_numpy(rng.permutation(count))], text)
     alphas = alphas_cumprod[timesteps]
     noise = leaky_noise(latents, torch.randn_like(latents), timesteps, alphas, rng)
@@ -166,13 +190,12 @@ def train_denoiser() -> None:
         rng = np.random.default_rng([7, step])
         torch.manual_seed(step)
         rate, late = phase_at(step)
-        turns = LATE_TURNS if late else EARLY_TURNS
-        side, batch, tokens = turns[step % len(turns)]
+        side, batch, tokens = turn_at(step, late)
         latents, captions = sets[side].pick(rng, batch)
         captions = ["" if rng.random() < NO_CAPTION else text for text in captions]
         layer = int(rng.integers(1, 8)) if rng.random() < EARLY_EXIT else -1
         text = encode_captions(tokenizer, model["text"], captions, layer, tokens)
-        loss = denoising_loss(model["unet"], latents, text, alphas, rng, faint=step >= FAINT_FROM)
+        loss = denoising_loss(model["unet"], latents, text, alphas, rng, STRONG_NOISE[side], step >= FAINT_FROM)
         reading = reading_loss(text, captions, directions) if step >= READING_FROM else loss.new_zeros(())
         set_rate(optimizer, rate, rate * TEXT_RATE)
         optimizer.zero_grad()

@@ -1,63 +1,22 @@
-"""Two thousand mixed requests with random cancels: no row stays behind, and no cache is over its budget."""
+"""What two thousand mixed requests leave behind."""
 
-import queue
-import random
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from models.pocket.world import COLOURS, SAFE_THINGS, Scene, draw
-from serve_app.config import POCKET
-from serve_app.engine import build_engine
-from serve_app.engine.loop import Event
-from serve_app.errors import Cancelled
-from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, Lora, Progress, Raster, SamplerChoice
-from serve_app.pipelines.sd import SdPipeline
-from serve_app.prompts.weights import parse_weights
-from tests.unit.pipelines.lora_making import lora_entries
-
-REQUESTS = 2000
-BUDGETS = {"prompt_cache_bytes": 2**20, "picture_cache_bytes": 2**18, "lora_bytes": 2**19}
+from tests.unit.engine.soak import BUDGETS
 
 
-def random_job(number: int, rng: random.Random, loras: list[str]) -> Img2ImgJob:
-    """Any sampler, prompt, picture, guidance, strength, LoRA; few steps, so that joins and ends are many."""
-    colours = rng.sample(list(COLOURS), 2)
-    side = rng.choice([64, 64, 64, 72])
-    sampler = SamplerChoice(rng.choice(SAMPLER_NAMES), karras=rng.random() < 0.5)
-    return Img2ImgJob(
-        id=number, model_id="pocket", prompt=f"a {colours[0]} {rng.choice(SAFE_THINGS)}, number {rng.randint(0, 500)}",
-        negative_prompt=rng.choice(["", "blurry"]), init_image=draw(Scene("circle", colours[0], colours[1]), side),
-        samples=rng.choice([1, 1, 2]), steps=rng.randint(1, 4), guidance_scale=rng.choice([1.0, 6.0]),
-        strength=rng.uniform(0.3, 1.0), seed=number, sampler=sampler,
-        clip_skip=rng.choice([1, 2]), token_merging=rng.random() < 0.3,
-        loras=tuple(Lora(name, rng.random()) for name in rng.sample(loras, rng.choice([0, 0, 1, 2]))),
-    )  # fmt: skip
-
-
-@pytest.mark.filterwarnings("ignore:.*algorithm_types.*:FutureWarning")
-def test_after_two_thousand_requests_no_row_is_left_and_no_cache_is_over_its_budget(tmp_path: Path) -> None:
-    entries = lora_entries(tmp_path, 4)
-    entry = POCKET.model_copy(update={"torch_threads": 2, "loras": entries, "max_jobs": 32, **BUDGETS})
-    pipeline = SdPipeline(entry, parse_weights)
-    engine = build_engine(entry, pipeline)
-    engine.start()
-    rng, ended = random.Random(11), queue.Queue[Event]()
-    outcomes = 0
-
-    def hear(event: Event) -> None:
-        if not isinstance(event, Progress):
-            ended.put(event)
-
-    for number in range(REQUESTS):
-        while number - outcomes >= entry.max_jobs:
-            assert isinstance(ended.get(timeout=120), Raster | Cancelled)
-            outcomes += 1
-        flight = engine.submit(random_job(number, rng, [lora.id for lora in entries]), hear)
-        if rng.random() < 0.2:
-            flight.cancel()
-    for _ in range(REQUESTS - outcomes):
-        assert isinstance(ended.get(timeout=120), Raster | Cancelled)
-    assert (engine.jobs, engine.rows, engine.backlog) == (0, 0, 0)
-    assert all(pipeline.cached_bytes[name] <= budget for name, budget in BUDGETS.items())
-    engine.stop()
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
+@pytest.mark.timeout(600)
+def test_after_two_thousand_requests_nothing_is_left_and_memory_is_as_after_the_first_two_hundred(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-m", "tests.unit.engine.soak", str(tmp_path)]
+    left = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert (left["jobs"], left["rows"], left["backlog"]) == (0, 0, 0)
+    assert all(left["cached_bytes"][name] <= budget for name, budget in BUDGETS.items())
+    assert left["last_mib"] <= 1.1 * left["warm_mib"]
