@@ -13,7 +13,7 @@ READY := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 
-.PHONY: help install demo serve key test bench check format clean
+.PHONY: help install demo serve key test faults bench check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ key: $(READY) ## Make another key and show it, NAME=... names it
 
 test: $(READY) ## Run the tests: unit, integration over HTTP, real clients
 	$(BIN)/python -m pytest
+
+faults: $(READY) ## Kill, stop, fill and cut everything that jobs need (half an hour), then print the table
+	rm -f build/faults.jsonl
+	$(BIN)/python -m pytest tests/faults -m "thorough or not thorough"
+	$(BIN)/python -m tests.faults.table
 
 bench: $(READY) ## Measure the engine beside its peers (ARGS=--quick for a minute's worth); writes build/bench-engine.png
 	mkdir -p build

@@ -1,0 +1,46 @@
+"""A job that kills every replica it runs on."""
+
+import asyncio
+import time
+
+import pytest
+
+from serve_app.config import RecordsConfig
+from tests.faults.service import DIFFUSION
+from tests.faults.trial import SEEDS, Trial, check
+
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.thorough]
+KILLS = RecordsConfig().max_attempts
+RUN_SECONDS = 240
+LONG = 50
+"""Steps, so that the poison is seen running."""
+
+
+async def test_a_job_that_kills_replicas_is_quarantined_and_takes_nobody_with_it(trial: Trial) -> None:
+    poison_seed, *innocent = SEEDS
+    await trial.submit([poison_seed], num_inference_steps=LONG)
+    await trial.submit(innocent)
+    poison = trial.jobs[0]
+    trial.doomed.add(poison.id)
+    for kill in range(KILLS):
+        await _until_it_runs(trial, attempts=kill)
+        trial.strikes()
+        for pid in trial.service.pids(DIFFUSION):
+            trial.service.send(pid)
+    check(await trial.finish("a poison job kills every replica it runs on"))
+    told = await trial.client.look(poison)
+    assert (told["attempts"], told["status"]) == (KILLS, "failed")
+    assert told["message"]
+    for told in (await trial.seen())[1:]:
+        assert told["attempts"] <= 1, "an innocent job died with the poison more than once"
+
+
+async def _until_it_runs(trial: Trial, attempts: int) -> None:
+    until = time.monotonic() + RUN_SECONDS
+    while True:
+        told = await trial.client.look(trial.jobs[0])
+        assert told["ended_at"] is None, told
+        if told["attempts"] == attempts and told["progress"]["done"] > 0:
+            return
+        assert time.monotonic() < until, f"the poison does not run: {told}"
+        await asyncio.sleep(0.1)
