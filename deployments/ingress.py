@@ -33,7 +33,7 @@ from serve_app.jobs.link_secret import link_secret
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import Idempotency, JobRecord, JobRecords
 from serve_app.postprocess.storage import S3Store
-from serve_app.service.accepting import Accepter, Caller, Pictures
+from serve_app.service.accepting import Accepter, Caller, GivenPictures
 from serve_app.service.watching import Watcher
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -78,7 +78,7 @@ class Ingress:
         parts, config = self._parts, self._config
         presign = parts.store.presigned_links if isinstance(parts.store, S3Store) else None
         self._links = Links(config.storage, await link_secret(parts.database), presign)
-        pictures, admission = Pictures(config), Admission(parts.database, config.api.max_waiting_jobs)
+        pictures, admission = GivenPictures(config), Admission(parts.database, config.api.max_waiting_jobs)
         self._accepter = Accepter(config, pictures, admission, self._records, self._links, parts.driver)
         parts.driver.start()
         yield
@@ -100,8 +100,7 @@ class Ingress:
             *((path, self._model_list, post) for path in routes.MODEL_LIST_PATHS),
             (routes.SCHEDULERS_PATH, self._schedulers_list, post),
             (routes.SYSTEM_LOAD_PATH, self._system_load, post),
-            (routes.JOB_PATH, self._job, get),
-            (routes.JOB_PATH, self._cancel, ["DELETE"]),
+            (routes.JOB_PATH, self._job, ["GET", "DELETE"]),
             (routes.JOB_EVENTS_PATH, self._events, get),
             (routes.MODELS_PATH, self._models, get),
             (routes.HEALTH_PATH, self._healthz, get),
@@ -122,8 +121,7 @@ class Ingress:
         idempotency = None if repeated is None else Idempotency(*repeated)
         caller = Caller(key.name, self._base_url(request), request.url.path, idempotency)
         record = await self._accepter.accept(asked, entry, caller)
-        record = await self._watcher.ended(record, 0.0 if asked.instant_response else api.sync_timeout_s)
-        seen = await self._watcher.seen(record)
+        seen = await self._watcher.awaited(record, 0.0 if asked.instant_response else api.sync_timeout_s)
         return _answer(answers.posted(seen.view, seen.outputs, errors_as_200=api.errors_as_200))
 
     async def _fetch(self, request: Request) -> Response:
@@ -146,13 +144,12 @@ class Ingress:
         return JSONResponse(answers.system_load(load.queue_num, load.queue_time))
 
     async def _job(self, request: Request) -> Response:
-        view = await self._watcher.view(await self._own_job(request))
-        return JSONResponse(job_resource(view, self._base_url(request)))
-
-    async def _cancel(self, request: Request) -> Response:
         record = await self._own_job(request)
-        view = await self._watcher.view(await self._records.ask_cancel(record.id) or record)
-        return JSONResponse(job_resource(view, self._base_url(request)), cancel_status(view))
+        cancels = request.method == "DELETE"
+        if cancels:
+            record = await self._records.ask_cancel(record.id) or record
+        view = await self._watcher.view(record)
+        return JSONResponse(job_resource(view, self._base_url(request)), cancel_status(view) if cancels else 200)
 
     async def _events(self, request: Request) -> Response:
         record = await self._own_job(request)

@@ -90,7 +90,9 @@ def _start(config: AppConfig, host: str, port: int) -> None:
 
     # On a busy machine a proxy takes longer to come up than the 5 s after which Serve would kill it.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "30")
-    ray.init(num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    # A replica that hangs is killed, not asked to finish: its jobs run again meanwhile.
+    os.environ.setdefault("RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS", "1")
+    ray.init("local", num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"host": host, "port": port})
     serve.run(build_app(config), name="darkroom", route_prefix="/")
 

@@ -1,11 +1,12 @@
-"""One real service for all tests that need one: Ray Serve in processes of its own, over HTTP, on a free port."""
+"""Real services for all tests that need one: Ray Serve in processes of its own, over HTTP, on free ports."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,20 @@ import yaml
 from hypothesis import settings
 
 START_SECONDS = 240
+STOP_SECONDS = 90
 KEY_LINE = "darkroom: your key is "
+LOOPBACK = ["127.0.0.0/8"]
 CONFIG = {
-    "inputs": {"allowed_networks": ["127.0.0.0/8"]},
+    "inputs": {"allowed_networks": LOOPBACK},
+    "webhooks": {"allowed_networks": LOOPBACK, "schedule_s": [0, 1, 2]},
     "api": {"max_body_bytes": 4_000_000},
 }
-"""The defaults, but for pictures on loopback, which tests serve themselves."""
+"""The defaults, but for pictures and webhooks on loopback, which tests serve themselves."""
+HASTY = {
+    "api": {"sync_timeout_s": 0.3, "keyless_fetch": True, "max_waiting_jobs": 24},
+    "storage": {"temporary_s": 4},
+}
+"""A service that waits for nothing and keeps little."""
 
 settings.register_profile("slow-machine", deadline=None)
 settings.load_profile("slow-machine")
@@ -35,6 +44,7 @@ class Service:
     port: int
     data_dir: Path
     log: tuple[str, ...]
+    pid: int
 
     def client(self) -> httpx2.Client:
         """An HTTP client that shows no key of its own."""
@@ -51,22 +61,35 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service on the pocket model, started once."""
-    folder = tmp_path_factory.mktemp("service")
-    config, data_dir, port = folder / "config.yaml", folder / "data", free_port()
-    config.write_text(yaml.safe_dump(CONFIG))
+    with serving(tmp_path_factory.mktemp("service"), CONFIG) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Another service, whose sync window is over before most pictures are made."""
+    with serving(tmp_path_factory.mktemp("hasty"), HASTY) as service:
+        yield service
+
+
+@contextmanager
+def serving(folder: Path, config: Mapping[str, object]) -> Iterator[Service]:
+    """A service of its own with this configuration, its data in `folder`."""
+    file, data_dir, port = folder / "config.yaml", folder / "data", free_port()
+    file.write_text(yaml.safe_dump(dict(config)))
     child = subprocess.Popen(
-        [sys.executable, "-m", "deployments.local", "--port", str(port), "--config", str(config)],
+        [sys.executable, "-m", "deployments.local", "--port", str(port), "--config", str(file)],
         env={**os.environ, "DARKROOM_DATA_DIR": str(data_dir), "RAY_USAGE_STATS_ENABLED": "0"},
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
         lines = tuple(_lines_until_ready(child))
-        key = next(line for line in lines if line.startswith(KEY_LINE)).removeprefix(KEY_LINE)
-        yield Service(f"http://127.0.0.1:{port}", key, port, data_dir, lines)
+        key = next((line for line in lines if line.startswith(KEY_LINE)), "").removeprefix(KEY_LINE)
+        yield Service(f"http://127.0.0.1:{port}", key, port, data_dir, lines, child.pid)
     finally:
         child.send_signal(signal.SIGTERM)
-        child.wait(60)
+        child.wait(STOP_SECONDS)
         assert child.stdout is not None
         child.stdout.close()
 

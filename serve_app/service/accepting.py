@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from serve_app.api.links import Links
 from serve_app.api.routes import fetch_url
@@ -43,7 +44,14 @@ class Caller:
     idempotency: Idempotency | None
 
 
-class Pictures:
+class Pictures(Protocol):
+    """Where init images come from."""
+
+    async def picture(self, asked: Img2ImgRequest) -> Pixels:
+        """The init image at the job's size. Raises InvalidFields, ImageFetchFailed, DecoderUnavailable."""
+
+
+class GivenPictures:
     """Init images from wherever requests name them."""
 
     def __init__(self, config: AppConfig) -> None:
@@ -51,7 +59,7 @@ class Pictures:
         self._decoder = ImageDecoder(config.inputs)
 
     async def picture(self, asked: Img2ImgRequest) -> Pixels:
-        """The init image at the job's size. Raises InvalidFields, ImageFetchFailed, DecoderUnavailable."""
+        """As `Pictures` says."""
         source = asked.init_image
         if isinstance(source, str):
             source = await self._fetcher.fetch(source) if looks_like_url(source) else decode_base64(source)
@@ -97,7 +105,12 @@ class Accepter:
                 return first
         await self._admission.require_room(entry.id)
         job = build_job(asked, entry, await self._pictures.picture(asked))
-        accepted = await self._written(await self._new_job(asked, entry, job, caller), caller, job.id)
+        new = await self._new_job(asked, entry, job, caller)
+        # A client that hangs up now must not leave a job behind that nobody drives.
+        return await asyncio.shield(self._driver.task(self._driven(new, job, caller), "accept"))
+
+    async def _driven(self, new: NewJob, job: Img2ImgJob, caller: Caller) -> JobRecord:
+        accepted = await self._written(new, caller, job.id)
         if accepted.fresh:
             record = accepted.record
             self._driver.drive(record, lambda: replace(job, id=record.id))

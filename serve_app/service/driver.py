@@ -9,54 +9,28 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from serve_app.api.answers import parameters_text
-from serve_app.api.stored import load_request
 from serve_app.config import AppConfig
-from serve_app.errors import (
-    AttemptsExhausted,
-    Cancelled,
-    DarkroomError,
-    DeadlineExceeded,
-    GenerationFailed,
-    ModelNotFound,
-    ModelUnavailable,
-    Overloaded,
-    RecordsUnavailable,
-    StorageFailed,
-)
+from serve_app.errors import Cancelled, DarkroomError, RecordsUnavailable
 from serve_app.inputs.kept import kept_png
 from serve_app.jobs.held import Held, Stop
 from serve_app.jobs.leases import Lease, Leases, Outcome
 from serve_app.jobs.records import JobRecord
-from serve_app.messages import FinishOrder, Img2ImgJob, Progress
 from serve_app.service.endings import Endings
-from serve_app.service.lanes import Lane
-from serve_app.service.replicas import BrokenOff, Generated, Replicas
-from serve_app.service.viewing import used_by
+from serve_app.service.replicas import Replicas
+from serve_app.service.runs import PAUSE_S, LeaseLost, MakeJob, Runs
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-PAUSE_S = 0.5
-"""Before something that failed is tried again."""
 LEAST_ROUND_S = 0.1
 """Between two rounds, however much happens."""
-STORE_SPARE_S = 1.0
-"""Postprocess gives up this long before the deadline, so that its own reason is told."""
 LAST_WORD_S = 30.0
 """An outcome is offered to the records for at least this long, also after the deadline."""
 CLOSE_S = 5.0
 """What is ending may take so long when the driver closes."""
-
-MakeJob = Callable[[], Img2ImgJob]
-"""Raises ValueError or OSError where the records hold no such job. May take its time: it runs in a thread."""
-
-
-class _Lost(Exception):
-    """The lease is somebody else's."""
 
 
 @dataclass(eq=False, slots=True)
@@ -64,8 +38,10 @@ class _Flight:
     """A held job and the tasks over it."""
 
     held: Held
-    task: asyncio.Task[None]
+    task: asyncio.Task[None] = field(init=False)
+    """From the first run to the end; nobody cancels it."""
     run: asyncio.Task[Outcome] | None = None
+    """What `held.stop` breaks off."""
 
 
 class Driver:
@@ -79,11 +55,8 @@ class Driver:
         config: AppConfig,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._replicas = replicas
         self._leases = leases
         self._endings = endings
-        self._catalogue = {entry.id: entry for entry in config.catalogue}
-        self._lanes = {entry.id: Lane(entry) for entry in config.catalogue}
         self._records = config.records
         self._clock = clock
         self._owner = str(uuid.uuid4())
@@ -92,11 +65,12 @@ class Driver:
         self._context = contextvars.copy_context()
         self._flights: dict[int, _Flight] = {}
         self._news = asyncio.Event()
+        self._runs = Runs(replicas, leases, endings, config, clock, self._news.set)
         self._rounds: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to make rounds."""
-        self._rounds = self._task(self._keep_rounds(), "rounds")
+        self._rounds = self.task(self._keep_rounds(), "rounds")
 
     @property
     def alive(self) -> bool:
@@ -114,10 +88,12 @@ class Driver:
 
     def drive(self, record: JobRecord, make_job: MakeJob) -> None:
         """Begin to drive a job that was accepted or claimed under its lease."""
+        if (older := self._flights.get(record.id)) is not None:
+            self._stop(older, Stop.LOST)  # this driver came too late to renew its lease, and claimed it again
         held = Held.of(record)
-        flight = _Flight(held, self._task(self._drive(held, make_job), f"job {record.id}"))
-        self._flights[record.id] = flight
-        flight.task.add_done_callback(lambda task: self._landed(record.id, task))
+        flight = self._flights[record.id] = _Flight(held)
+        flight.task = self.task(self._drive(flight, make_job), f"job {record.id}")
+        flight.task.add_done_callback(lambda _: self._landed(flight))
 
     async def wait(self, id: int, timeout_s: float) -> None:
         """Until the job has left this driver, or so long. Being cancelled does nothing to the job."""
@@ -144,11 +120,14 @@ class Driver:
         except RecordsUnavailable as error:
             logger.warning("the lease of job %d runs out by itself: %s", record.id, error)
 
-    def _task(self, work: Coroutine[None, None, T], name: str) -> asyncio.Task[T]:
+    def task(self, work: Coroutine[None, None, T], name: str) -> asyncio.Task[T]:
+        """Work that goes on when the request that began it is cancelled."""
         return asyncio.get_running_loop().create_task(work, name=name, context=self._context.copy())
 
-    def _landed(self, id: int, task: asyncio.Task[None]) -> None:
-        del self._flights[id]
+    def _landed(self, flight: _Flight) -> None:
+        id, task = flight.held.record.id, flight.task
+        if self._flights.get(id) is flight:
+            del self._flights[id]
         if not task.cancelled() and task.exception() is not None:
             logger.error("%s is left to another driver", task.get_name(), exc_info=task.exception())
 
@@ -157,11 +136,12 @@ class Driver:
         if flight.run is not None:
             flight.run.cancel()
 
-    async def _drive(self, held: Held, make_job: MakeJob) -> None:
+    async def _drive(self, flight: _Flight, make_job: MakeJob) -> None:
+        held = flight.held
         if held.record.cancel_asked:
             held.stop = Stop.CANCELLED
         if held.stop is None:
-            run = self._flights[held.record.id].run = self._task(self._run_in_time(held, make_job), "run")
+            run = flight.run = self.task(self._runs.run(held, make_job), "run")
             await asyncio.wait({run})
             outcome = await self._judged(held, run)
         else:
@@ -176,7 +156,7 @@ class Driver:
         match run.exception():
             case None:
                 return run.result()
-            case _Lost():
+            case LeaseLost():
                 return None
             case DarkroomError() as error:
                 return await self._endings.failure(held.record, error)
@@ -199,81 +179,6 @@ class Driver:
                     raise
                 logger.warning("the end of job %d waits: %s", record.id, error)
             await asyncio.sleep(PAUSE_S)
-
-    async def _run_in_time(self, held: Held, make_job: MakeJob) -> Outcome:
-        limit = asyncio.timeout(held.record.deadline_at - self._clock())
-        try:
-            async with limit:
-                return await self._run(held, make_job)
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"job {held.record.id}") from error
-
-    async def _run(self, held: Held, make_job: MakeJob) -> Outcome:
-        job = await self._made(make_job)
-        while True:
-            if held.attempts >= self._records.max_attempts:
-                raise AttemptsExhausted(f"job {held.record.id} broke off {held.attempts} times")
-            try:
-                return await self._attempt(held, job)
-            except BrokenOff as broken:
-                logger.warning("job %d broke off: %s", held.record.id, broken)
-                held.broke_off()
-                await self._count_attempt(held)
-            except (Overloaded, ModelUnavailable) as busy:
-                logger.info("job %d waits: %s: %s", held.record.id, type(busy).__name__, busy)
-            await asyncio.sleep(PAUSE_S)
-
-    async def _made(self, make_job: MakeJob) -> Img2ImgJob:
-        try:
-            return await asyncio.to_thread(make_job)
-        except (ValueError, OSError) as error:
-            raise GenerationFailed(f"the records hold no job to run: {error}") from error
-
-    async def _count_attempt(self, held: Held) -> None:
-        record = held.record
-        while True:
-            try:
-                attempts = await self._leases.add_attempt(record.id, record.fence)
-            except RecordsUnavailable:
-                await asyncio.sleep(PAUSE_S)
-                continue
-            if attempts is None:
-                raise _Lost
-            held.attempts = attempts
-            return
-
-    async def _attempt(self, held: Held, job: Img2ImgJob) -> Outcome:
-        lane = self._lanes.get(job.model_id)
-        if lane is None:
-            raise ModelNotFound(job.model_id)
-        async with lane.place(suspect=held.attempts > 0):
-            made = await self._replicas.generate(job, lambda progress: self._heard(held, progress))
-        held.generated(made.seconds, self._clock())
-        self._news.set()
-        images = await self._replicas.finish(made, self._order(held.record, made))
-        while True:
-            try:
-                return await self._endings.success(held.record, made, images)
-            except StorageFailed as error:
-                logger.warning("job %d is stored and cannot be read back yet: %s", held.record.id, error)
-            await asyncio.sleep(PAUSE_S)
-
-    def _heard(self, held: Held, progress: Progress) -> None:
-        if held.follow(progress, self._clock()):
-            self._news.set()
-
-    def _order(self, record: JobRecord, made: Generated) -> FinishOrder:
-        asked = load_request(record.request)
-        used = used_by(record, self._catalogue, made.sampler)
-        return FinishOrder(
-            job_id=record.id,
-            file_prefix=record.file_prefix,
-            temporary=record.temporary,
-            safety_check=asked.safety_checker,
-            safety_type=asked.safety_checker_type,
-            parameters=parameters_text(asked, used),
-            deadline_at=record.deadline_at - STORE_SPARE_S,
-        )
 
     async def _keep_rounds(self) -> None:
         while True:

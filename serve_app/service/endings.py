@@ -30,7 +30,7 @@ class Endings:
         self._clock = clock
 
     async def success(self, record: JobRecord, made: Generated, images: Sequence[StoredImage]) -> Outcome:
-        """Its pictures are stored. Raises StorageFailed where the webhook wants them and they cannot be read back."""
+        """Its pictures are stored. Raises StorageFailed where its webhook wants them and the store is away again."""
         now = self._clock()
         outcome = Outcome(
             state=State.SUCCESS,

@@ -1,13 +1,14 @@
 """What clients see of jobs that are written down, whichever process drives them."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from serve_app.api import events
 from serve_app.api.views import JobView
-from serve_app.errors import JobNotFound
+from serve_app.errors import JobNotFound, RecordsUnavailable
 from serve_app.jobs.eta import Load, whole_load
 from serve_app.jobs.forecast import Forecast, Prospect
 from serve_app.jobs.outbox import Outbox
@@ -16,6 +17,8 @@ from serve_app.jobs.rows import OPEN
 from serve_app.postprocess.storage import ObjectStore
 from serve_app.service.driver import Driver
 from serve_app.service.viewing import Catalogue, outputs_of, view_of
+
+logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
 """How often a job is looked at that somebody watches or waits for."""
@@ -59,7 +62,7 @@ class Watcher:
             raise JobNotFound(str(id))
         return record
 
-    async def ended(self, record: JobRecord, within_s: float) -> JobRecord:
+    async def _ended(self, record: JobRecord, within_s: float) -> JobRecord:
         """The job when it has ended, or as it stands after so many seconds."""
         until = self._clock() + within_s
         await self._driver.wait(record.id, within_s)
@@ -82,6 +85,18 @@ class Watcher:
         """The job with its outputs. Raises StorageFailed and RouteNotFound too."""
         view = await self.view(record)
         return Seen(view, await outputs_of(view, self._store))
+
+    async def awaited(self, record: JobRecord, within_s: float) -> Seen:
+        """What a job that was accepted just now has come to within so many seconds.
+
+        Where the records go away meanwhile it is told as it was seen last: it is written down, and nobody shall
+        send it again. Raises StorageFailed and RouteNotFound.
+        """
+        try:
+            return await self.seen(await self._ended(record, within_s))
+        except RecordsUnavailable as error:
+            logger.warning("the answer for job %d is not fresh: %s", record.id, error)
+            return Seen(view_of(record, self._catalogue, Prospect(within_s)), [])
 
     async def load(self) -> Load:
         """Of all models."""

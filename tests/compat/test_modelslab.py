@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import pytest
 import requests
@@ -10,6 +11,7 @@ from PIL import Image
 
 from tests.conftest import Service
 from tests.integration.asking import INIT_B64
+from tests.integration.jobs import PATIENCE_S
 
 
 @pytest.fixture
@@ -32,6 +34,27 @@ def test_the_vendors_sdk_gets_a_picture_back(service: Service, sdk: CommunityMod
     assert answer["status"] == "success", answer
     picture = requests.get(answer["output"][0], timeout=60).content
     assert Image.open(io.BytesIO(picture)).size == (128, 128)
+
+
+def test_the_vendors_sdk_polls_for_a_slow_picture(hasty: Service) -> None:
+    sdk = CommunityModels()
+    sdk.base_url = f"{hasty.url}/api/v4/dreambooth"
+    text = sdk.img2img(
+        key=hasty.key, model_id="pocket", prompt="a red star on a blue background", negative_prompt="",
+        init_image=INIT_B64, width="128", height="128", samples="2", num_inference_steps="50", safety_checker="no",
+        enhance_prompt="yes", guidance_scale=7.5, strength=0.9, scheduler="", seed="", lora_model="", tomesd="yes",
+        use_karras_sigmas="yes", vae="", lora_strength="", embeddings_model="", webhook="", track_id="",
+    )  # fmt: skip
+    first = answer = json.loads(text)
+    assert first["status"] == "processing", first
+    until = time.monotonic() + PATIENCE_S
+    while answer["status"] == "processing":
+        assert time.monotonic() < until
+        time.sleep(0.2)
+        answer = json.loads(sdk.fetch_queued(hasty.key, first["id"]))
+    assert (answer["status"], answer["output"]) == ("success", first["future_links"])
+    pictures = [requests.get(link, timeout=60).content for link in answer["output"]]
+    assert [Image.open(io.BytesIO(picture)).size for picture in pictures] == [(128, 128)] * 2
 
 
 def test_the_vendors_sdk_reads_an_error(sdk: CommunityModels) -> None:

@@ -1,0 +1,147 @@
+"""One job's way over the replicas: attempts, what breaks them off, and how many of them there may be.
+
+Knows no lease but to count an attempt. What comes of a run, the driver writes down.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from serve_app.api.answers import parameters_text
+from serve_app.api.stored import load_request
+from serve_app.config import AppConfig
+from serve_app.errors import (
+    AttemptsExhausted,
+    DarkroomError,
+    DeadlineExceeded,
+    GenerationFailed,
+    ModelNotFound,
+    ModelUnavailable,
+    Overloaded,
+    RecordsUnavailable,
+    StorageFailed,
+)
+from serve_app.jobs.held import Held
+from serve_app.jobs.leases import Leases, Outcome
+from serve_app.jobs.records import JobRecord
+from serve_app.messages import FinishOrder, Img2ImgJob, Progress
+from serve_app.service.endings import Endings
+from serve_app.service.lanes import Lane
+from serve_app.service.replicas import BrokenOff, Generated, Replicas
+from serve_app.service.viewing import used_by
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+PAUSE_S = 0.5
+"""Before something that failed is tried again."""
+STORE_SPARE_S = 1.0
+"""Postprocess gives up this long before the deadline, so that its own reason is told."""
+BUSY = (Overloaded, ModelUnavailable)
+"""Nothing is wrong with the job: a replica will take it later."""
+MakeJob = Callable[[], Img2ImgJob]
+"""Raises ValueError or OSError where the records hold no such job. May take its time: it runs in a thread."""
+
+
+class LeaseLost(Exception):
+    """The job has ended, or another driver has it."""
+
+
+class Runs:
+    """Any number of runs at once, on one event loop."""
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        leases: Leases,
+        endings: Endings,
+        config: AppConfig,
+        clock: Callable[[], float],
+        news: Callable[[], None],
+    ) -> None:
+        """`news` is called when there is more to write down than progress: a job has started, or has its pixels."""
+        self._replicas = replicas
+        self._leases = leases
+        self._endings = endings
+        self._catalogue = {entry.id: entry for entry in config.catalogue}
+        self._lanes = {entry.id: Lane(entry) for entry in config.catalogue}
+        self._max_attempts = config.records.max_attempts
+        self._clock = clock
+        self._news = news
+
+    async def run(self, held: Held, make_job: MakeJob) -> Outcome:
+        """Run a job until it succeeds. Raises the DarkroomError that it fails with, or LeaseLost."""
+        try:
+            async with asyncio.timeout(held.record.deadline_at - self._clock()):
+                return await self._attempts(held, make_job)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"job {held.record.id}") from error
+
+    async def _attempts(self, held: Held, make_job: MakeJob) -> Outcome:
+        job = await self._made(make_job)
+        while True:
+            if held.attempts >= self._max_attempts:
+                raise AttemptsExhausted(f"job {held.record.id} broke off {held.attempts} times")
+            try:
+                return await self._attempt(held, job)
+            except BrokenOff as broken:
+                logger.warning("job %d broke off: %s", held.record.id, broken)
+                held.broke_off()
+                await self._count_attempt(held)
+            await asyncio.sleep(PAUSE_S)
+
+    async def _made(self, make_job: MakeJob) -> Img2ImgJob:
+        try:
+            return await asyncio.to_thread(make_job)
+        except (ValueError, OSError) as error:
+            raise GenerationFailed(f"the records hold no job to run: {error}") from error
+
+    async def _count_attempt(self, held: Held) -> None:
+        record = held.record
+        attempts = await _patiently(partial(self._leases.add_attempt, record.id, record.fence), RecordsUnavailable)
+        if attempts is None:
+            raise LeaseLost
+        held.attempts = attempts
+
+    async def _attempt(self, held: Held, job: Img2ImgJob) -> Outcome:
+        lane = self._lanes.get(job.model_id)
+        if lane is None:
+            raise ModelNotFound(job.model_id)
+        async with lane.place(suspect=held.attempts > 0):
+            made = await _patiently(lambda: self._replicas.generate(job, partial(self._heard, held)), BUSY)
+        held.generated(made.seconds, self._clock())
+        self._news()
+        order = self._order(held.record, made)
+        images = await _patiently(lambda: self._replicas.finish(made, order), BUSY)
+        return await _patiently(lambda: self._endings.success(held.record, made, images), StorageFailed)
+
+    def _heard(self, held: Held, progress: Progress) -> None:
+        if held.follow(progress, self._clock()):
+            self._news()
+
+    def _order(self, record: JobRecord, made: Generated) -> FinishOrder:
+        asked = load_request(record.request)
+        used = used_by(record, self._catalogue, made.sampler)
+        return FinishOrder(
+            job_id=record.id,
+            file_prefix=record.file_prefix,
+            temporary=record.temporary,
+            safety_check=asked.safety_checker,
+            safety_type=asked.safety_checker_type,
+            parameters=parameters_text(asked, used),
+            deadline_at=record.deadline_at - STORE_SPARE_S,
+        )
+
+
+async def _patiently(
+    work: Callable[[], Awaitable[T]], waits_out: type[DarkroomError] | tuple[type[DarkroomError], ...]
+) -> T:
+    """Its result, tried again after these failures until the job's deadline ends the wait."""
+    while True:
+        try:
+            return await work()
+        except waits_out as error:
+            logger.info("a job waits: %s: %s", type(error).__name__, error)
+        await asyncio.sleep(PAUSE_S)
