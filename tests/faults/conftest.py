@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.client import PatientClient
 from tests.faults.service import FaultService
-from tests.faults.trial import SEEDS, Reference, Trial, check
+from tests.faults.trial import Reference, Trial, check
 from tests.servers.hook_receiver import receiving
 
 CONFIG = {
@@ -45,7 +45,7 @@ async def _undisturbed(service: FaultService) -> Reference:
     async with trying(service, {}) as trial:
         await trial.submit()
         trial.strikes()
-        await trial.until_ended(len(SEEDS))
+        await trial.until_ended()
         trial.reference = {job.seed: await trial.client.picture(job) for job in trial.jobs}
         check(await trial.finish("none"))
         return trial.reference

@@ -48,7 +48,7 @@ async def test_receivers_that_misbehave_get_their_webhooks_once_they_take_them(t
     port = free_port()
     trial.hook_hosts[refuses] = f"http://127.0.0.1:{port}"
     await trial.submit()
-    await trial.until_ended(len(trial.jobs))
+    await trial.until_ended()
     trial.strikes()
     await asyncio.sleep(AWAY_S)
     assert refuses not in trial.receiver.paths()

@@ -18,6 +18,7 @@ JOBS = 24
 SEEDS = range(100, 100 + JOBS)
 END_SECONDS = 540
 HOOK_SECONDS = 120
+LOOK_S = 0.1
 TOGETHER = 8
 """Requests at a time."""
 
@@ -66,24 +67,25 @@ class Trial:
     async def until_steps(self, done: int) -> None:
         """Wait until a job that has not ended has made so many UNet evaluations."""
         until = time.monotonic() + END_SECONDS
-        while True:
-            told = await self.seen()
-            if any(job["ended_at"] is None and job["progress"]["done"] >= done for job in told):
+        unended = list(self.jobs)
+        while unended:
+            job = self.random.choice(unended)
+            told = await self.client.look(job)
+            if told["ended_at"] is not None:
+                unended.remove(job)
+            elif told["progress"]["done"] >= done:
                 return
-            assert any(job["ended_at"] is None for job in told), "all jobs have ended before the fault"
             assert time.monotonic() < until, "no job makes steps"
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(LOOK_S)
+        raise AssertionError("all jobs have ended before the fault")
 
-    async def until_ended(self, count: int) -> None:
-        """Wait until so many jobs have ended."""
-        until = time.monotonic() + END_SECONDS
-        while sum(job["ended_at"] is not None for job in await self.seen()) < count:
-            assert time.monotonic() < until, "too few jobs end"
-            await asyncio.sleep(0.5)
+    async def until_ended(self) -> None:
+        """Wait until all jobs have ended."""
+        await self._ends()
 
     async def seen(self) -> list[dict[str, Any]]:
         """The resources of all jobs now."""
-        return list(await asyncio.gather(*(self.client.look(job) for job in self.jobs)))
+        return [await self.client.look(job) for job in self.jobs]
 
     async def in_flight(self) -> int:
         """How many jobs have not ended."""
@@ -97,14 +99,14 @@ class Trial:
         """Wait for every end and every webhook, count, and write the row down."""
         ends = await self._ends()
         differences = await self._differences()
-        await self._until_hooks_came()
+        hooks = await self._hooks_delivered()
         await self._require_hook_statuses()
         row = Row(
             fault=fault,
             accepted=len(self.jobs),
             ended=sum(told["status"] == self._due_status(job) for job, told in zip(self.jobs, ends, strict=True)),
             wrong=sum(difference > LEVELS for difference in differences),
-            hooks=await self._hooks_delivered(),
+            hooks=hooks,
             hooks_due=len(self.jobs) - len(self.hook_statuses),
             duplicates=self._duplicates(),
             seconds=max(seconds_of(told["ended_at"]) for told in ends) - self.struck_at,
@@ -127,10 +129,19 @@ class Trial:
         made = [job for job in self.jobs if job.id not in self.doomed]
         return [difference(await self.client.picture(job), self.reference[job.seed]) for job in made]
 
-    async def _until_hooks_came(self) -> None:
+    async def _hooks_delivered(self) -> int:
+        """Wait for webhooks to come and to be said to have come; how many do."""
         until = time.monotonic() + HOOK_SECONDS
-        while time.monotonic() < until and await self._hooks_delivered() < len(self.jobs) - len(self.hook_statuses):
-            await asyncio.sleep(1)
+        waiting = [job for job in self.jobs if self.path(job.seed) not in self.hook_statuses]
+        due = len(waiting)
+        while waiting and time.monotonic() < until:
+            waiting = [job for job in waiting if not await self._is_delivered(job)]
+            await asyncio.sleep(0.5)
+        return due - len(waiting)
+
+    async def _is_delivered(self, job: Job) -> bool:
+        came = self.path(job.seed) in self.receiver.paths()
+        return came and (await self.client.look(job))["webhook_status"] == "delivered"
 
     async def _require_hook_statuses(self) -> None:
         """Of those that are not to be delivered."""
@@ -138,14 +149,6 @@ class Trial:
             if (due := self.hook_statuses.get(self.path(job.seed))) is not None:
                 told = await self.client.look(job)
                 assert told["webhook_status"] == due, told
-
-    async def _hooks_delivered(self) -> int:
-        """Those that came and are said to have come."""
-        count, came = 0, set(self.receiver.paths())
-        for job, told in zip(self.jobs, await self.seen(), strict=True):
-            due = self.hook_statuses.get(self.path(job.seed), "delivered")
-            count += told["webhook_status"] == due == "delivered" and self.path(job.seed) in came
-        return count
 
     def _duplicates(self) -> int:
         """More than one webhook-id for one job is a mistake and no duplicate."""
