@@ -29,7 +29,7 @@ class Held:
     total: int
     started_at: float | None
     preview: Pixels | None = None
-    """The newest, until a round takes it."""
+    """The newest, until a round takes it for those who watch."""
     watched: bool = False
     ending: bool = False
     """Its outcome is being written; nothing stops it any more."""
@@ -59,8 +59,9 @@ class Held:
 
     def beat(self, encode: Callable[[Pixels], bytes]) -> Beat:
         """What the records are told now; takes the preview where somebody watches."""
-        preview, self.preview = self.preview, None
-        png = encode(preview) if self.watched and preview is not None else None
+        png = None
+        if self.watched and self.preview is not None:
+            png, self.preview = encode(self.preview), None
         return Beat(self.record.id, self.record.fence, self.done, self.total, self.started_at, png)
 
     def learn(self, told: Round) -> bool:

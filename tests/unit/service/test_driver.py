@@ -120,7 +120,7 @@ async def test_a_driver_that_lost_its_lease_stops_and_writes_nothing(tmp_path: P
         await one.until(lambda: one.driver.jobs == 0)
         assert one.replicas.cancelled == [record.id]
         now = await one.read(record.id)
-        assert (now.state, now.lease_owner, now.fence) == ("running", "thief", claimed.record.fence)
+        assert (now.ended_at, now.lease_owner, now.fence) == (None, "thief", claimed.record.fence)
 
 
 async def test_an_orphan_is_driven_again_to_the_very_same_picture(tmp_path: Path) -> None:
