@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Sequence
 
 from serve_app.api.problems import Told, ended_badly, why_ended
-from serve_app.api.routes import FILES_PATH
 from serve_app.api.stored import shown_picture
 from serve_app.api.views import SUCCESS, JobView, Used
 from serve_app.api.wire import Img2ImgRequest
@@ -157,11 +156,6 @@ def _comma_separated(parts: Sequence[str]) -> str | None:
 def base64_outputs(pngs: Iterable[bytes]) -> list[str]:
     """Pictures as `output` holds them where the request said base64: standard base64, without a data URI's head."""
     return [base64.b64encode(png).decode("ascii") for png in pngs]
-
-
-def image_links(base_url: str, names: Sequence[str]) -> list[str]:
-    """The links under which stored pictures are served, in the order of `names`."""
-    return [f"{base_url.rstrip('/')}{FILES_PATH}/{name}" for name in names]
 
 
 def model_list(catalogue: Sequence[ModelEntry]) -> list[dict[str, str]]:

@@ -9,7 +9,6 @@ import pytest
 from serve_app.api.answer_schemas import META, MODEL_LIST, MODELS, SCHEDULERS, SUCCESS, SYSTEM_LOAD
 from serve_app.api.answers import (
     base64_outputs,
-    image_links,
     meta,
     model_list,
     models,
@@ -138,14 +137,6 @@ def test_base64_outputs_are_the_pictures_themselves() -> None:
     assert isinstance(answer["output"], list)
     assert [base64.b64decode(text, validate=True) for text in answer["output"]] == pngs
     assert_valid(answer, SUCCESS)
-
-
-@pytest.mark.parametrize("base", ["https://host:8000", "https://host:8000/"])
-def test_links_stand_on_the_base_url_in_order(base: str) -> None:
-    assert image_links(base, ["a-0.png", "a-1.png"]) == [
-        "https://host:8000/files/a-0.png",
-        "https://host:8000/files/a-1.png",
-    ]
 
 
 def test_the_model_list_is_a_bare_array_of_texts() -> None:
