@@ -12,6 +12,8 @@ class Row:
     """One run of one fault."""
 
     fault: str
+    in_flight: int
+    """Jobs that had not ended when it struck first, or whose webhook had not come."""
     accepted: int
     """Jobs that the service said it had taken."""
     ended: int

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.conftest import CONFIG, trying
 from tests.faults.service import FaultService
-from tests.faults.trial import JOBS, Reference, Trial, check
+from tests.faults.trial import Reference, Trial, check
 from tests.servers import s3rver as s3rver_server
 from tests.servers.listening import ListeningProcess
 from tests.servers.postgres import PostgresServer, missing, postgres
@@ -27,6 +27,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": s3rver_server.CREDENTIAL, "AWS_SECRET_ACCESS
 async def test_jobs_outlive_the_whole_of_ray(trial: Trial) -> None:
     await trial.submit()
     await trial.until_steps(1)
+    trial.strikes()
     await asyncio.to_thread(trial.service.crash)
     trial.strikes()
     await asyncio.to_thread(trial.service.start)
@@ -73,6 +74,7 @@ async def test_jobs_outlive_a_restart_of_postgresql(clustered_trial: Trial, data
     trial = clustered_trial
     await trial.submit()
     await trial.until_steps(1)
+    trial.strikes()
     await asyncio.to_thread(database.restart)
     trial.strikes()
     check(await trial.finish("restart PostgreSQL"))
@@ -82,9 +84,11 @@ async def test_pictures_wait_for_an_s3_server_that_is_away(clustered_trial: Tria
     trial = clustered_trial
     await trial.submit()
     await trial.until_steps(1)
+    trial.strikes()
     await asyncio.to_thread(store.stop)
+    before = await trial.in_flight()
     await asyncio.sleep(AWAY_S)
-    assert await trial.in_flight() == JOBS, "a job ended while its picture could not be stored"
+    assert await trial.in_flight() == before, "a job ended while its picture could not be stored"
     await asyncio.to_thread(store.start)
     trial.strikes()
     check(await trial.finish("S3 server away for a minute"))
@@ -97,6 +101,7 @@ async def test_jobs_outlive_a_full_data_directory(tmp_path: Path, reference: Ref
         async with trying(service, reference) as trial:
             await trial.submit()
             await trial.until_steps(1)
+            trial.strikes()
             ballast = _fill(disk)
             await asyncio.sleep(FULL_S)
             ballast.unlink()

@@ -47,11 +47,12 @@ async def test_receivers_that_misbehave_get_their_webhooks_once_they_take_them(t
     trial.hook_statuses[is_gone] = "failed 410"
     port = free_port()
     trial.hook_hosts[refuses] = f"http://127.0.0.1:{port}"
+    trial.strikes()
     await trial.submit()
     await trial.until_ended()
-    trial.strikes()
     await asyncio.sleep(AWAY_S)
     assert refuses not in trial.receiver.paths()
+    trial.strikes()
     async with receiving_late(trial.receiver, port):
         check(await trial.finish("webhook receivers refuse, hang, answer 500, 302, 410, Retry-After"))
     assert "/elsewhere" not in trial.receiver.paths()

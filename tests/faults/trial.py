@@ -14,8 +14,9 @@ from tests.faults.service import FaultService
 from tests.integration.asking import Pixels
 from tests.servers.hook_receiver import HookReceiver
 
-JOBS = 24
+JOBS = 32
 SEEDS = range(100, 100 + JOBS)
+LEAST_IN_FLIGHT = 20
 END_SECONDS = 540
 HOOK_SECONDS = 120
 LOOK_S = 0.1
@@ -46,7 +47,9 @@ class Trial:
     """What webhook_status shall say in the end, by path, where that is not `delivered`."""
     hook_hosts: dict[str, str] = field(default_factory=dict)
     """Where a path is not the receiver's: the URL of who takes it."""
+    first_struck_at: float = 0.0
     struck_at: float = 0.0
+    """The last time."""
 
     def path(self, seed: int) -> str:
         """Where this seed's job reports, below a receiver's URL."""
@@ -94,6 +97,7 @@ class Trial:
     def strikes(self) -> None:
         """The fault happens now; of several, the last one counts."""
         self.struck_at = time.time()
+        self.first_struck_at = self.first_struck_at or self.struck_at
 
     async def finish(self, fault: str) -> Row:
         """Wait for every end and every webhook, count, and write the row down."""
@@ -103,6 +107,7 @@ class Trial:
         await self._require_hook_statuses()
         row = Row(
             fault=fault,
+            in_flight=self._in_flight(ends),
             accepted=len(self.jobs),
             ended=sum(told["status"] == self._due_status(job) for job, told in zip(self.jobs, ends, strict=True)),
             wrong=sum(difference > LEVELS for difference in differences),
@@ -121,6 +126,14 @@ class Trial:
         lost = [told for told in ends if told["ended_at"] is None]
         assert not lost, f"jobs that did not end: {lost}"
         return ends
+
+    def _in_flight(self, ends: list[dict[str, Any]]) -> int:
+        told_at = {request.path: request.at for request in self.receiver.received}
+        over = (
+            max(seconds_of(told["ended_at"]), told_at.get(self.path(job.seed), 0.0))
+            for job, told in zip(self.jobs, ends, strict=True)
+        )
+        return sum(at >= self.first_struck_at for at in over)
 
     def _due_status(self, job: Job) -> str:
         return "failed" if job.id in self.doomed else "success"
@@ -161,7 +174,8 @@ class Trial:
 
 
 def check(row: Row) -> None:
-    """Nothing is lost, nothing is wrong, everybody was told."""
+    """Enough was at stake; nothing is lost, nothing is wrong, everybody was told."""
+    assert row.in_flight >= LEAST_IN_FLIGHT, row
     assert row.ended == row.accepted, row
     assert row.wrong == 0, row
     assert row.hooks == row.hooks_due, row
