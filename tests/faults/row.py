@@ -27,7 +27,7 @@ class Row:
     duplicates: int
     """Webhooks that came again though their receiver had not asked for it; each with the webhook-id of the first."""
     seconds: float
-    """From the fault, or from its end where it lasts, to the end of the last job that was in flight."""
+    """From the fault, or from its end where it lasts, until the last job has ended and its webhook has come."""
     difference: int
     """The largest between any channel of any picture and the undisturbed run's, of 255."""
 

@@ -105,16 +105,17 @@ class Trial:
         differences = await self._differences()
         hooks = await self._hooks_delivered()
         await self._require_hook_statuses()
+        over = self._over(ends)
         row = Row(
             fault=fault,
-            in_flight=self._in_flight(ends),
+            in_flight=sum(at >= self.first_struck_at for at in over),
             accepted=len(self.jobs),
             ended=sum(told["status"] == self._due_status(job) for job, told in zip(self.jobs, ends, strict=True)),
             wrong=sum(difference > LEVELS for difference in differences),
             hooks=hooks,
             hooks_due=len(self.jobs) - len(self.hook_statuses),
             duplicates=self._duplicates(),
-            seconds=max(seconds_of(told["ended_at"]) for told in ends) - self.struck_at,
+            seconds=max(over) - self.struck_at,
             difference=max(differences),
         )
         row.append()
@@ -127,13 +128,13 @@ class Trial:
         assert not lost, f"jobs that did not end: {lost}"
         return ends
 
-    def _in_flight(self, ends: list[dict[str, Any]]) -> int:
-        told_at = {request.path: request.at for request in self.receiver.received}
-        over = (
-            max(seconds_of(told["ended_at"]), told_at.get(self.path(job.seed), 0.0))
+    def _over(self, ends: list[dict[str, Any]]) -> list[float]:
+        """When each job had ended and its webhook had come, in seconds since 1970."""
+        came = {request.path: request.at for request in self.receiver.received}
+        return [
+            max(seconds_of(told["ended_at"]), came.get(self.path(job.seed), 0.0))
             for job, told in zip(self.jobs, ends, strict=True)
-        )
-        return sum(at >= self.first_struck_at for at in over)
+        ]
 
     def _due_status(self, job: Job) -> str:
         return "failed" if job.id in self.doomed else "success"
