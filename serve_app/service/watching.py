@@ -103,20 +103,31 @@ class Watcher:
         return whole_load([await forecast.load() for forecast in self._forecasts.values()])
 
     async def events(self, record: JobRecord, last_seen: int) -> AsyncIterator[str]:
-        """The text of the job's event stream, until its end. One event for each look that finds news."""
+        """The text of the job's event stream, until its end: an event for each look that finds news."""
         yield events.OPENING
-        silent_since = self._clock()
+        spoke_at = self._clock()
         while True:
-            view = await self.view(record)
-            if events.is_news(view, last_seen):
-                last_seen, silent_since = view.version, self._clock()
-                yield events.event_text(view, None if view.ended else await self._records.preview(view.id))
-            if view.ended:
-                return
-            if self._clock() - silent_since >= KEEP_ALIVE_S:
-                silent_since = self._clock()
-                yield events.KEEP_ALIVE
-            if record.watched_until < self._clock() + WATCH_S / 2:
-                await self._records.watch(record.id, self._clock() + WATCH_S)
+            try:
+                view, text = await self._look(record.id, last_seen)
+            except RecordsUnavailable:
+                view, text = None, None  # the client need not know
+            if text is None and self._clock() - spoke_at >= KEEP_ALIVE_S:
+                text = events.KEEP_ALIVE
+            if text is not None:
+                spoke_at = self._clock()
+                yield text
+            if view is not None:
+                last_seen = view.version
+                if view.ended:
+                    return
             await asyncio.sleep(POLL_S)
-            record = await self.find(record.id, None)
+
+    async def _look(self, id: int, last_seen: int) -> tuple[JobView, str | None]:
+        """The job now, and its event where that is news. Looking counts as watching for a while."""
+        record = await self.find(id, None)
+        view = await self.view(record)
+        if not view.ended and record.watched_until < self._clock() + WATCH_S / 2:
+            await self._records.watch(id, self._clock() + WATCH_S)
+        if not events.is_news(view, last_seen):
+            return view, None
+        return view, events.event_text(view, None if view.ended else await self._records.preview(id))

@@ -1,17 +1,20 @@
 """The vendor's newer SDK, `modelslab-py` 0.2.3, with its base URL and key changed and nothing else."""
 
 import io
+import warnings
 from typing import Any
 
 import pytest
 import requests
-from modelslab_py.core.apis.community import Community
-from modelslab_py.core.client import Client
-from modelslab_py.schemas.community import Image2Image
 from PIL import Image
 
 from tests.conftest import Service
 from tests.integration.asking import INIT_B64
+
+with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # it speaks Pydantic 1
+    from modelslab_py.core.apis.community import Community
+    from modelslab_py.core.client import Client
+    from modelslab_py.schemas.community import Image2Image
 
 
 def community(service: Service, *, enterprise: bool = False) -> Community:

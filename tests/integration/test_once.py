@@ -69,7 +69,8 @@ def test_the_command_line_submits_follows_and_saves(service: Service, tmp_path: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert Image.open(done.stdout.strip()).size == (128, 128)
+    with Image.open(done.stdout.strip()) as saved:
+        assert saved.size == (128, 128)
 
 
 def test_a_request_without_a_key_for_it_is_a_new_job_each_time(service: Service) -> None:
