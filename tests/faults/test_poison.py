@@ -12,13 +12,13 @@ from tests.faults.trial import SEEDS, Trial, check
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.thorough]
 KILLS = RecordsConfig().max_attempts
 RUN_SECONDS = 240
-LONG = 50
-"""Steps, so that the poison is seen running."""
+LONG: dict[str, object] = {"num_inference_steps": 50, "width": 128, "height": 128, "samples": 2}
+"""So that the poison is seen running in time."""
 
 
 async def test_a_job_that_kills_replicas_is_quarantined_and_takes_nobody_with_it(trial: Trial) -> None:
     poison_seed, *innocent = SEEDS
-    await trial.submit([poison_seed], num_inference_steps=LONG)
+    await trial.submit([poison_seed], **LONG)
     await trial.submit(innocent)
     poison = trial.jobs[0]
     trial.doomed.add(poison.id)
