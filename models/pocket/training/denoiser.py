@@ -38,6 +38,7 @@ PHASES = (
     (5850, 7e-4, 0.6),
     (6600, 7e-4, 0.3),
     (7500, 8e-4, 0.0),
+    (8150, 8e-4, 0.0),
 )
 """Last step, peak learning rate, and the share after which the larger sizes come in: cosine decay with warm
 restarts (Loshchilov and Hutter 2017). After the first phase grounds were right, after the second colours."""
