@@ -18,7 +18,8 @@ from PIL import Image
 
 from models.pocket.world import Scene, draw, prompt_for
 
-SIDE = 256
+SIDE, SHOWN = 128, 256
+"""Pixels on a side: of the pictures, and of each on the sheet."""
 BEFORE = Scene("circle", "yellow", "green")
 PROMPT = prompt_for("red", "star", "blue")
 REQUEST = {"model_id": "pocket", "prompt": PROMPT, "strength": 0.9, "seed": 7, "num_inference_steps": 25}
@@ -124,10 +125,10 @@ def _before() -> Image.Image:
 
 
 def _side_by_side(before: Image.Image, after: Image.Image) -> Path:
-    gap = SIDE // 16
-    sheet = Image.new("RGB", (before.width + gap + after.width, max(before.height, after.height)), "white")
-    sheet.paste(before, (0, 0))
-    sheet.paste(after, (before.width + gap, 0))
+    gap = SHOWN // 16
+    sheet = Image.new("RGB", (2 * SHOWN + gap, SHOWN), "white")
+    sheet.paste(before.resize((SHOWN, SHOWN)), (0, 0))
+    sheet.paste(after.resize((SHOWN, SHOWN)), (SHOWN + gap, 0))
     target = FOLDER / "before-after.png"
     sheet.save(target)
     return target

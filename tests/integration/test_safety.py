@@ -41,8 +41,8 @@ def test_without_the_checker_the_unsafe_thing_comes_untouched(service: Service) 
 
 
 def test_a_safe_picture_passes_the_checker_untouched(service: Service) -> None:
-    unchecked, plain = _shown(service, safety_checker="no", strength=0.3)
-    checked, same = _shown(service, safety_checker="yes", strength=0.3)
+    unchecked, plain = _shown(service, safety_checker="no", strength=0.9)
+    checked, same = _shown(service, safety_checker="yes", strength=0.9)
     assert not unchecked
     assert not checked
     assert np.array_equal(plain, same)
