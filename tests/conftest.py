@@ -25,8 +25,9 @@ CONFIG = {
     "api": {"max_body_bytes": 4_000_000},
 }
 """The defaults, but for pictures and webhooks on loopback, which tests serve themselves."""
+MOST_WAITING = 6
 HASTY = {
-    "api": {"sync_timeout_s": 0.3, "keyless_fetch": True, "max_waiting_jobs": 24},
+    "api": {"sync_timeout_s": 0.3, "keyless_fetch": True, "max_waiting_jobs": MOST_WAITING},
     "storage": {"temporary_s": 4},
 }
 """A service that waits for nothing and keeps little."""
