@@ -6,7 +6,8 @@ Pixels leave as an object reference: they never pass through the ingress.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import ray
 
@@ -14,7 +15,7 @@ from deployments.events import StreamEvent
 from serve_app.config import ModelEntry
 from serve_app.engine import build_engine
 from serve_app.engine.loop import Event
-from serve_app.errors import DarkroomError
+from serve_app.errors import DarkroomError, Overloaded
 from serve_app.messages import Img2ImgJob, Progress, Raster
 from serve_app.pipelines import load_pipeline
 from serve_app.prompts.weights import parse_weights
@@ -33,10 +34,28 @@ class Diffusion:
         pipeline = load_pipeline(entry, parse_weights)
         self._steps = build_engine(entry, pipeline)
         self._steps.start()
+        self._suspected: int | None = None  # the suspect that runs here; written by generate
         threading.Thread(target=pipeline.warm, name="warm", daemon=True).start()
 
-    async def generate(self, job: Img2ImgJob) -> AsyncIterator[StreamEvent]:
-        """Run a job: progress at once and every few seconds, then how it ended. Closing the stream cancels the job."""
+    async def generate(self, job: Img2ImgJob, suspect: bool) -> AsyncGenerator[StreamEvent, None]:
+        """Run a job: progress at once and every few seconds, then how it ended. Closing the stream cancels the job.
+
+        Of suspects, whoever drives them, one runs at a time: a second one is told that the replica is overloaded.
+        """
+        if suspect and self._suspected is not None:
+            yield Overloaded(f"job {self._suspected} runs here, which may be what kills replicas")
+            return
+        if suspect:
+            self._suspected = job.id
+        try:
+            async with aclosing(self._run(job)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            if suspect:
+                self._suspected = None
+
+    async def _run(self, job: Img2ImgJob) -> AsyncGenerator[StreamEvent, None]:
         events: asyncio.Queue[Event] = asyncio.Queue()
         here = asyncio.get_running_loop()
 

@@ -35,9 +35,13 @@ class RayReplicas:
         self._postprocess = postprocess
         self._stall_s = stall_s
 
-    async def generate(self, job: Img2ImgJob, told: Callable[[Progress], None]) -> Generated:
-        """As the seam says. A replica that was never heard of has not broken anything off: that is ModelUnavailable."""
-        stream = self._models[job.model_id].options(stream=True).generate.remote(job)
+    async def generate(self, job: Img2ImgJob, told: Callable[[Progress], None], *, suspect: bool) -> Generated:
+        """As the seam says.
+
+        Silence of a replica that was never heard breaks nothing off: that is ModelUnavailable. Its death does, for a
+        job may kill it before its first word arrives.
+        """
+        stream = self._models[job.model_id].options(stream=True).generate.remote(job, suspect)
         heard = False
         try:
             while not isinstance(event := await self._next(stream, heard), Generated):

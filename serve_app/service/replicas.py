@@ -28,8 +28,12 @@ class Replicas(Protocol):
     Other DarkroomErrors are the job's own failures. Cancelling a call cancels the work.
     """
 
-    async def generate(self, job: Img2ImgJob, told: Callable[[Progress], None]) -> Generated:
-        """The pixels of a job. `told` hears of progress, now and then, from the caller's event loop."""
+    async def generate(self, job: Img2ImgJob, told: Callable[[Progress], None], *, suspect: bool) -> Generated:
+        """The pixels of a job. `told` hears of progress, now and then, from the caller's event loop.
+
+        A suspect's replica died before. A replica runs one of them at a time, of all drivers: else a job that
+        kills replicas would take other drivers' suspects with it until they count as what kills them.
+        """
 
     async def finish(self, generated: Generated, order: FinishOrder) -> tuple[StoredImage, ...]:
         """Check, redact, encode and store."""

@@ -109,8 +109,9 @@ class Runs:
         lane = self._lanes.get(job.model_id)
         if lane is None:
             raise ModelNotFound(job.model_id)
-        async with lane.place(suspect=held.attempts > 0):
-            made = await _patiently(lambda: self._replicas.generate(job, partial(self._heard, held)), BUSY)
+        suspect, heard = held.attempts > 0, partial(self._heard, held)
+        async with lane.place(suspect=suspect):
+            made = await _patiently(lambda: self._replicas.generate(job, heard, suspect=suspect), BUSY)
         held.generated(made.seconds, self._clock())
         self._news()
         order = self._order(held.record, made)

@@ -83,7 +83,7 @@ def handle(name: str, answer: object) -> DeploymentHandle:
 def generating(stream: Stream) -> Callable[[], "asyncio.Future[Generated]"]:
     """A call of `generate` that gets this stream."""
     replicas = RayReplicas({"pocket": handle("generate", stream)}, handle("finish", None), STALL_S)
-    return lambda: asyncio.ensure_future(replicas.generate(JOB, lambda _: None))
+    return lambda: asyncio.ensure_future(replicas.generate(JOB, lambda _: None, suspect=False))
 
 
 def finishing(response: Response) -> Callable[[], "asyncio.Future[tuple[StoredImage, ...]]"]:
@@ -95,7 +95,7 @@ def finishing(response: Response) -> Callable[[], "asyncio.Future[tuple[StoredIm
 async def test_progress_is_told_until_the_pixels_are_there() -> None:
     stream, heard = Stream([Progress(0, 0), Progress(3, 10), MADE]), list[Progress]()
     replicas = RayReplicas({"pocket": handle("generate", stream)}, handle("finish", None), STALL_S)
-    assert await replicas.generate(JOB, heard.append) == MADE
+    assert await replicas.generate(JOB, heard.append, suspect=False) == MADE
     assert heard == [Progress(0, 0), Progress(3, 10)]
 
 

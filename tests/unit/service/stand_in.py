@@ -49,13 +49,16 @@ class ScriptedReplicas:
     """Ids of jobs, each time a run begins."""
     requests: list[str] = field(default_factory=list)
     """The request that each run could be cancelled with."""
+    suspects: list[int] = field(default_factory=list)
+    """Of those started."""
     running: set[int] = field(default_factory=set)
     most_running: int = 0
     cancelled: list[int] = field(default_factory=list)
 
-    async def generate(self, job: Img2ImgJob, told: Callable[[Progress], None]) -> Generated:
+    async def generate(self, job: Img2ImgJob, told: Callable[[Progress], None], *, suspect: bool) -> Generated:
         """As the seam says."""
         self.started.append(job.id)
+        self.suspects += [job.id] if suspect else []
         self.requests.append(REQUEST.get())
         self.running.add(job.id)
         self.most_running = max(self.most_running, len(self.running))

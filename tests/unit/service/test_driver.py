@@ -61,6 +61,7 @@ async def test_suspects_run_one_at_a_time_and_others_beside_them(tmp_path: Path)
         go.set()
         rest.set()
         assert {(await one.ended(id)).state for id in (*ids, fresh.id)} == {"success"}
+        assert sorted(one.replicas.suspects) == sorted(ids)
 
 
 async def test_a_full_or_absent_replica_is_waited_for_without_an_attempt(tmp_path: Path) -> None:
