@@ -10,27 +10,25 @@ import pytest
 from serve_app.config import S3Config
 from serve_app.errors import RouteNotFound, StorageFailed
 from serve_app.postprocess.spool import Spool
-from serve_app.postprocess.storage import ObjectStore, S3Store, s3
+from serve_app.postprocess.storage import S3Store, s3
 from tests.conftest import free_port
 from tests.servers.listening import ListeningProcess
 from tests.storage.buckets import BUCKET, empty_place
-from tests.unit.postprocess.store_contract import NAME, OTHER, PNG, StoreContract
+from tests.unit.postprocess.store_contract import NAME, OTHER, PNG, AtomicStoreContract, StoreContract
 
 
-class TestS3StoreOnMoto(StoreContract):
+class TestS3StoreOnMoto(AtomicStoreContract):
     @pytest.fixture
     def store(self, moto: ListeningProcess) -> S3Store:
         return S3Store(empty_place(moto))
 
 
 class TestS3StoreOnS3rver(StoreContract):
+    """Not the atomic one: s3rver itself writes in place."""
+
     @pytest.fixture
     def store(self, s3rver: ListeningProcess) -> S3Store:
         return S3Store(empty_place(s3rver))
-
-    @pytest.mark.skip(reason="s3rver itself writes in place, moto is asked for this")
-    async def test_a_reader_sees_the_old_file_or_the_new_one_never_a_mixture(self, store: ObjectStore) -> None:
-        """What S3 and every store for production promise."""
 
 
 async def test_two_prefixes_of_one_bucket_do_not_see_each_other(bucket: S3Config) -> None:

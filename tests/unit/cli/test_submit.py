@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -271,9 +272,13 @@ def test_ctrl_c_cancels_the_job(service: PretendService, folder: Path, deletes: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores Ctrl-C
     )
-    assert service.streaming.wait(60)
-    child.send_signal(signal.SIGINT)
-    stdout, stderr = child.communicate(timeout=60)
+    try:
+        assert service.streaming.wait(60)
+        child.send_signal(signal.SIGINT)
+        stdout, stderr = child.communicate(timeout=60)
+    finally:
+        child.kill()
     assert (child.returncode, stdout, stderr.splitlines()[-1].strip()) == (130, "", words)
     assert [asked.path for asked in service.of("DELETE")] == [f"/v1/jobs/{ID}"]

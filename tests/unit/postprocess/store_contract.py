@@ -100,6 +100,10 @@ class StoreContract:
         with pytest.raises(RouteNotFound):
             await store.get(NAME)
 
+
+class AtomicStoreContract(StoreContract):
+    """What S3 and every store for production keep to as well."""
+
     async def test_a_reader_sees_the_old_file_or_the_new_one_never_a_mixture(self, store: ObjectStore) -> None:
         versions = [bytes([n]) * 2_000_000 for n in range(4)]
         await store.put(NAME, versions[0], PNG)

@@ -10,16 +10,16 @@ import pytest
 
 from serve_app.errors import RouteNotFound, StorageFailed
 from serve_app.postprocess.storage import InMemoryStore, LocalStore
-from tests.unit.postprocess.store_contract import NAME, OTHER, PNG, TEMPORARY, StoreContract
+from tests.unit.postprocess.store_contract import NAME, OTHER, PNG, TEMPORARY, AtomicStoreContract
 
 
-class TestInMemoryStore(StoreContract):
+class TestInMemoryStore(AtomicStoreContract):
     @pytest.fixture
     def store(self) -> InMemoryStore:
         return InMemoryStore()
 
 
-class TestLocalStore(StoreContract):
+class TestLocalStore(AtomicStoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> LocalStore:
         return LocalStore(tmp_path)
