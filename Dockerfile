@@ -18,19 +18,22 @@ RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))
     && pip install --no-cache-dir -r requirements.txt -c constraints.txt ${PIP_ARGS}
 
 FROM dependencies AS service
-# 1000 is the user of the pods in k8s/. The two folders are where pictures lie: here, and in a cluster.
+# 1000 is the user of the pods in k8s/. The folder is where pictures, records and keys lie on one machine.
 RUN useradd --uid 1000 --create-home darkroom \
-    && mkdir -p /app/data /var/lib/darkroom \
-    && chown 1000:1000 /app/data /var/lib/darkroom
+    && mkdir -p /app/data \
+    && chown 1000:1000 /app/data
 COPY LICENSE serve_config.yaml ./
 COPY models models
 COPY serve_app serve_app
 COPY deployments deployments
 # Inside a container the loopback address reaches nobody: listen on every interface, and publish the port where you mean to.
 RUN sed -i 's/host: 127\.0\.0\.1/host: 0.0.0.0/' serve_config.yaml && grep -q 'host: 0.0.0.0' serve_config.yaml
+# The last two are for Serve's controller; deployments/local.py sets them too and says why.
 ENV PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
-    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S=30 \
+    RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS=1
 EXPOSE 8000
 VOLUME /app/data
 USER 1000:1000

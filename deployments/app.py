@@ -7,7 +7,7 @@ from deployments.courier import Courier
 from deployments.diffusion import Diffusion
 from deployments.ingress import Ingress
 from deployments.postprocess import Postprocess
-from serve_app.config import AppConfig, ModelEntry, load_config
+from serve_app.config import AppConfig, ModelEntry, load_config, with_environment
 
 CHECKED_S = {"health_check_period_s": 5, "health_check_timeout_s": 10}
 """A replica that does not answer is replaced after three checks in a row."""
@@ -17,9 +17,10 @@ SHUTDOWN_S = 60.0
 
 def build_app(args: AppConfig) -> Application:
     """The application of a configuration: ingress and courier, one diffusion deployment a model, one postprocess."""
-    models = {entry.id: _diffusion(entry) for entry in args.catalogue}
-    postprocess = _postprocess(args)
-    return _ingress(args, models, postprocess, _courier(args, models, postprocess))
+    config = with_environment(args)
+    models = {entry.id: _diffusion(entry) for entry in config.catalogue}
+    postprocess = _postprocess(config)
+    return _ingress(config, models, postprocess, _courier(config, models, postprocess))
 
 
 def _ingress(

@@ -41,8 +41,9 @@ class Courier:
         self._parts = parts = Parts(config, models, postprocess)
         self._poster = GuardedPoster(config.webhooks)
         sender = Sender(HookSecrets(parts.database), self._poster, config.webhooks, time.time, random.Random())
-        self._deliverer = Deliverer(Outbox(parts.database), sender, config.webhooks, str(uuid.uuid4()))
-        self._upkeep = Upkeep(parts.leases, parts.store)
+        outbox = Outbox(parts.database)
+        self._deliverer = Deliverer(outbox, sender, config.webhooks, str(uuid.uuid4()))
+        self._upkeep = Upkeep(parts.leases, outbox, parts.store, config.webhooks)
         parts.driver.start()
         self._tasks = [
             asyncio.create_task(self._every(self._sweep_s, self._claim), name="claim"),

@@ -24,7 +24,9 @@ from serve_app.api.job_resource import cancel_status, job_resource
 from serve_app.api.links import Links, cache_control
 from serve_app.api.problems import Told, fetch_problem, problem
 from serve_app.api.schema import openapi
-from serve_app.api.wire import check_against, parse_img2img
+from serve_app.api.server_timing import HEADER as SERVER_TIMING
+from serve_app.api.server_timing import server_timing
+from serve_app.api.wire import Img2ImgRequest, check_against, parse_img2img
 from serve_app.config import AppConfig, ModelEntry
 from serve_app.errors import DarkroomError, JobNotFound, MethodNotAllowed, ModelNotFound, RouteNotFound
 from serve_app.jobs.admission import Admission
@@ -32,6 +34,7 @@ from serve_app.jobs.keys import KeyRing, ensure_first_key
 from serve_app.jobs.link_secret import link_secret
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import Idempotency, JobRecord, JobRecords
+from serve_app.jobs.stopwatch import Stage, Stopwatch
 from serve_app.postprocess.storage import S3Store
 from serve_app.service.accepting import Accepter, Caller, GivenPictures
 from serve_app.service.watching import Watcher
@@ -111,18 +114,28 @@ class Ingress:
         ]
 
     async def _img2img(self, request: Request, model_required: bool) -> Response:
-        api = self._config.api
-        body = await read_body(request, api.max_body_bytes)
+        api, watch = self._config.api, Stopwatch()
+        asked, entry, caller = await self._asked(request, model_required)
+        watch.lap(Stage.READ)
+        record = await self._accepter.accept(asked, entry, caller)
+        watch.lap(Stage.ACCEPT)
+        seen = await self._watcher.awaited(record, 0.0 if asked.instant_response else api.sync_timeout_s)
+        response = _answer(answers.posted(seen.view, seen.outputs, errors_as_200=api.errors_as_200))
+        watch.lap(Stage.ANSWER)
+        if seen.laps:
+            watch.carve(seen.laps, Stage.ANSWER, Stage.ACCEPT)
+            response.headers[SERVER_TIMING] = server_timing(watch.laps)
+        return response
+
+    async def _asked(self, request: Request, model_required: bool) -> tuple[Img2ImgRequest, ModelEntry, Caller]:
+        body = await read_body(request, self._config.api.max_body_bytes)
         key = self._keys.verify(presented_key(request, body))
         asked = parse_img2img(body, model_required=model_required)
         entry = self._entry(asked.model_id)
         check_against(asked, entry)
         repeated = idempotency_of(request.headers.get(HEADER), body)
         idempotency = None if repeated is None else Idempotency(*repeated)
-        caller = Caller(key.name, self._base_url(request), request.url.path, idempotency)
-        record = await self._accepter.accept(asked, entry, caller)
-        seen = await self._watcher.awaited(record, 0.0 if asked.instant_response else api.sync_timeout_s)
-        return _answer(answers.posted(seen.view, seen.outputs, errors_as_200=api.errors_as_200))
+        return asked, entry, Caller(key.name, self._base_url(request), request.url.path, idempotency)
 
     async def _fetch(self, request: Request) -> Response:
         body = await read_body(request, self._config.api.max_body_bytes) if request.method == "POST" else {}
@@ -206,9 +219,11 @@ class Ingress:
     async def _home(self, _: Request) -> Response:
         return HTMLResponse(pages.home(self._config.catalogue))
 
-    async def _tell(self, _: Request, error: Exception) -> Response:
+    async def _tell(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, DarkroomError)
-        return _answer(problem(error, errors_as_200=self._config.api.errors_as_200))
+        # Who polls a picture's link takes 200 for the picture, in every mode.
+        is_link = request.url.path.startswith(routes.FILES_PATH + "/")
+        return _answer(problem(error, errors_as_200=self._config.api.errors_as_200 and not is_link))
 
     async def _tell_http(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -22,6 +22,13 @@ from serve_app.jobs.keys import ensure_first_key
 
 LOGICAL_CPUS = 2
 """What Ray counts with; the deployments ask for less than one together, so a single core will do."""
+SERVE_SETTINGS = {
+    # On a busy machine a proxy takes longer to come up than the 5 s after which Serve would kill it.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+    # A replica that hangs is killed, not asked to finish: its jobs run again meanwhile.
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+}
+"""What Serve reads from the environment when Ray starts; the Dockerfile sets the same."""
 
 
 def main() -> int:
@@ -88,10 +95,8 @@ def _stop_signal() -> threading.Event:
 def _start(config: AppConfig, host: str, port: int) -> None:
     from deployments.app import build_app  # binds on import: after the port is known to be free
 
-    # On a busy machine a proxy takes longer to come up than the 5 s after which Serve would kill it.
-    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "30")
-    # A replica that hangs is killed, not asked to finish: its jobs run again meanwhile.
-    os.environ.setdefault("RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS", "1")
+    for name, value in SERVE_SETTINGS.items():
+        os.environ.setdefault(name, value)
     ray.init("local", num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"host": host, "port": port})
     serve.run(build_app(config), name="darkroom", route_prefix="/")

@@ -19,6 +19,7 @@ DarkroomError
 │   ├── ModelUnavailable         no replica answers for this model
 │   ├── DecoderUnavailable       the picture decoder's process does not come up
 │   ├── RecordsUnavailable       the database of jobs cannot be read or written
+│   ├── StoreUnavailable         the store of pictures cannot be read
 │   └── DeadlineExceeded         the job took longer than it may
 └── JobError                     this job failed, others go on
     ├── GenerationFailed         the model broke on this job
@@ -125,6 +126,10 @@ class DecoderUnavailable(ServiceError):
 
 class RecordsUnavailable(ServiceError):
     """The database of jobs cannot be read or written now."""
+
+
+class StoreUnavailable(ServiceError):
+    """The store of pictures cannot be read now."""
 
 
 class DeadlineExceeded(ServiceError):

@@ -22,9 +22,9 @@ LOOPBACK = ["127.0.0.0/8"]
 CONFIG = {
     "inputs": {"allowed_networks": LOOPBACK},
     "webhooks": {"allowed_networks": LOOPBACK, "schedule_s": [0, 1, 2]},
-    "api": {"max_body_bytes": 4_000_000},
+    "api": {"max_body_bytes": 4_000_000, "sync_timeout_s": 180},
 }
-"""The defaults, but for pictures and webhooks on loopback, which tests serve themselves."""
+"""The defaults, but for pictures and webhooks on loopback, which tests serve themselves, and for slow machines."""
 MOST_WAITING = 6
 HASTY = {
     "api": {"sync_timeout_s": 0.3, "keyless_fetch": True, "max_waiting_jobs": MOST_WAITING},

@@ -5,12 +5,19 @@ from serve_app.api.answer_schemas import STRING
 from serve_app.api.body import FORM, MULTIPART
 from serve_app.api.kinds import Schema
 from serve_app.api.problems import TABLE
+from serve_app.api.server_timing import HEADER as SERVER_TIMING
 from serve_app.errors import JobNotFound
 
 JSON = "application/json"
 BODY_TYPES = (JSON, FORM, MULTIPART)
 KEY_WAYS: list[dict[str, list[str]]] = [{"bearer": []}, {"key_header": []}, {}]
 """A bearer token, a header, or none of both, which leaves the body."""
+TIMING: Schema = {
+    SERVER_TIMING: {
+        "description": "Where the time went, in milliseconds by stage; where the job ended while the request waited.",
+        "schema": STRING,
+    }
+}
 STATUSES = sorted({status for status, _ in TABLE.values()} - {403, 405})
 """What any POST may fail with: 403 is for pictures, and another method than the described one for nobody."""
 BODY_STATUSES = [400, 401, 413]
@@ -71,7 +78,7 @@ def _img2img(path: str, *, model_required: bool) -> Schema:
                 "and starts no other.",
             )
         ],
-        "responses": {**_ok(_any_of(*FINISHED)), **_errors(STATUSES)},
+        "responses": {**_ok(_any_of(*FINISHED), TIMING), **_errors(STATUSES)},
     }
 
 
@@ -172,7 +179,7 @@ def _file() -> Schema:
         ],
         "responses": {
             "200": {"description": "The picture.", "content": {"image/png": {}}},
-            **_errors([403, 404]),
+            **_errors([403, 404, 503]),
         },
     }
 
@@ -199,8 +206,9 @@ def _body(request: str, *, required: bool) -> Schema:
     return {"required": required, "content": {kind: {"schema": _ref(request)} for kind in BODY_TYPES}}
 
 
-def _ok(answer: Schema) -> dict[str, object]:
-    return {"200": {"description": "Done.", "content": {JSON: {"schema": answer}}}}
+def _ok(answer: Schema, headers: Schema | None = None) -> dict[str, object]:
+    told = {"description": "Done.", "content": {JSON: {"schema": answer}}}
+    return {"200": told if headers is None else {**told, "headers": headers}}
 
 
 def _errors(statuses: list[int]) -> dict[str, object]:

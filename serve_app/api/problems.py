@@ -27,6 +27,7 @@ from serve_app.errors import (
     SafetyCheckFailed,
     ServiceError,
     StorageFailed,
+    StoreUnavailable,
     UnreadableBody,
 )
 
@@ -50,6 +51,7 @@ TABLE: dict[type[DarkroomError], tuple[int, str]] = {
     ModelUnavailable: (503, "The model is not available right now, try again later"),
     DecoderUnavailable: (503, "The server cannot read images right now, try again later"),
     RecordsUnavailable: (503, "The server cannot keep jobs right now, try again later"),
+    StoreUnavailable: (503, "The server cannot read pictures right now, try again later"),
     DeadlineExceeded: (503, "The image took too long to generate, try again later"),
     GenerationFailed: (500, "Image generation failed"),
     SafetyCheckFailed: (500, "The safety check could not run, the image was not released"),
@@ -64,7 +66,7 @@ UNKNOWN = (500, "Internal server error")
 
 RETRY_SOON_S = 5.0
 """When a client may try again where nobody knows better."""
-BUSY = (Overloaded, ModelUnavailable, DecoderUnavailable, RecordsUnavailable)
+BUSY = (Overloaded, ModelUnavailable, DecoderUnavailable, RecordsUnavailable, StoreUnavailable)
 ROUTING = (RouteNotFound, MethodNotAllowed, LinkRefused)
 """Not application errors: their status is true in every mode, and whoever polls a link needs it."""
 

@@ -44,6 +44,7 @@ __all__ = [
     "WebhooksConfig",
     "Weights",
     "load_config",
+    "with_environment",
 ]
 
 
@@ -84,16 +85,25 @@ class AppConfig(Part):
 
 
 def load_config(file: Path | None = None) -> AppConfig:
-    """The configuration in a YAML file, or the defaults; DARKROOM_DATA_DIR overrides `storage.data_dir`.
+    """The configuration in a YAML file, or the defaults, with what the environment overrides.
 
     Raises ConfigError with every fault of the file.
     """
     try:
         values = {} if file is None else yaml.safe_load(file.read_text()) or {}
-        config = AppConfig.model_validate(values)
+        return with_environment(AppConfig.model_validate(values))
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise ConfigError(f"{file}: {error}") from error
-    data_dir = os.environ.get("DARKROOM_DATA_DIR")
-    if data_dir is None:
-        return config
-    return config.model_copy(update={"storage": config.storage.model_copy(update={"data_dir": data_dir})})
+
+
+def with_environment(config: AppConfig) -> AppConfig:
+    """What is set of DARKROOM_DATA_DIR and DARKROOM_RECORDS_URL counts, not `storage.data_dir` and `records.url`.
+
+    The URL may hold a password, which no file that many can read should.
+    """
+    storage, records = config.storage, config.records
+    if data_dir := os.environ.get("DARKROOM_DATA_DIR"):
+        storage = storage.model_copy(update={"data_dir": data_dir})
+    if url := os.environ.get("DARKROOM_RECORDS_URL"):
+        records = records.model_copy(update={"url": url})
+    return config.model_copy(update={"storage": storage, "records": records})

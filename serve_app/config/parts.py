@@ -61,7 +61,8 @@ class RecordsConfig(Part):
     """Where jobs are written down, and how long a driver's silence is taken for life."""
 
     url: str | None = None
-    """An SQLAlchemy URL, e.g. postgresql+psycopg://user@host/darkroom; None: SQLite in the data directory."""
+    """An SQLAlchemy URL, e.g. postgresql+psycopg://user@host/darkroom; None: SQLite in the data directory. With a
+    password in it, it is better given as DARKROOM_RECORDS_URL in the environment."""
     lease_s: float = Field(15.0, gt=0)
     """A job whose driver has not renewed its lease for so long is driven again by another one."""
     tick_s: float = Field(0.5, gt=0)
@@ -82,6 +83,10 @@ class WebhooksConfig(Part):
     """Deliveries of one courier to one host at a time."""
     at_once: int = Field(64, ge=1)
     """Deliveries of one courier at a time."""
+    keep_delivered_s: float = Field(30 * 86400.0, gt=0)
+    """How long what was delivered is listed; its job tells for longer that it was."""
+    keep_dead_s: float = Field(30 * 86400.0, gt=0)
+    """How long what was given up can be replayed."""
     allowed_networks: tuple[Network, ...] = ()
     """Private networks that webhooks may point into. None by default."""
 

@@ -1,11 +1,13 @@
-"""What a driver knows of one of its jobs, and what it learns of it. Pure: no clock, no database, no replica."""
+"""What a driver knows of one of its jobs, and what it learns of it. Pure: no database, no replica, and no
+clock but the stopwatch that it carries for those who run it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from serve_app.jobs.leases import Beat, Round
 from serve_app.jobs.rows import JobRecord
+from serve_app.jobs.stopwatch import Stopwatch
 from serve_app.messages import Pixels, Progress
 
 
@@ -34,6 +36,8 @@ class Held:
     ending: bool = False
     """Its outcome is being written; nothing stops it any more."""
     stop: Stop | None = None
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    """Runs from the moment the driver has the job; its run takes the laps."""
 
     @classmethod
     def of(cls, record: JobRecord) -> "Held":

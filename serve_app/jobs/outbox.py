@@ -12,17 +12,19 @@ from enum import StrEnum
 from hashlib import sha256
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, exists, or_, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.jobs.database import Database
 from serve_app.jobs.fair_share import fair_share
 from serve_app.jobs.insert_once import insert_once
-from serve_app.jobs.tables import disabled_hooks, outbox
+from serve_app.jobs.tables import disabled_hooks, jobs, outbox
 
 HOST_CHARS = 255
 DEFAULT_PORTS = {"http": 80, "https": 443}
+PURGED_AT_ONCE = 500
+"""Rows of one transaction, so that nobody has to wait long for it."""
 DISABLED = "the receiver said before that it is gone (410)"
 
 
@@ -216,15 +218,41 @@ class Outbox:
         The last answer's HTTP status follows where there was a bad one: "pending 503", "failed 410".
         """
         query = select(outbox.c.state, outbox.c.last_status).where(outbox.c.job_id == job_id)
+        purged = select(jobs.c.hook_status).where(jobs.c.id == job_id)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
-        if row is None:
-            return ""
-        state, status = row
-        if state == HookState.DELIVERED:
-            return "delivered"
-        word = "pending" if state == HookState.PENDING else "failed"
-        return word if status is None else f"{word} {status}"
+            return _told(*row) if row is not None else (await connection.execute(purged)).scalar() or ""
+
+    async def purge(self, delivered_before: float, dead_before: float) -> int:
+        """Delete what was delivered, and what was given up, before then; how many there were.
+
+        What became of a webhook is still told by its job; only dead entries that are there can be replayed.
+        """
+        delivered = and_(outbox.c.state == HookState.DELIVERED, outbox.c.ended_at < delivered_before)
+        dead = and_(outbox.c.state == HookState.DEAD, outbox.c.ended_at < dead_before)
+        purged = 0
+        while count := await self._purge_some(or_(delivered, dead)):
+            purged += count
+        return purged
+
+    async def _purge_some(self, old: ColumnElement[bool]) -> int:
+        chosen = select(outbox.c.job_id, outbox.c.state, outbox.c.last_status).where(old).limit(PURGED_AT_ONCE)
+        last_word = update(jobs).where(jobs.c.id == bindparam("of")).values(hook_status=bindparam("told"))
+        async with self._database.write() as connection:
+            # PostgreSQL: couriers that purge at the same time must not wait for each other's rows.
+            rows = (await connection.execute(chosen.with_for_update(skip_locked=True))).all()
+            if rows:
+                told = [{"of": job_id, "told": _told(state, status)} for job_id, state, status in rows]
+                await connection.execute(last_word, told)
+                await connection.execute(delete(outbox).where(outbox.c.job_id.in_([row.job_id for row in rows])))
+        return len(rows)
+
+
+def _told(state: str, status: int | None) -> str:
+    if state == HookState.DELIVERED:
+        return "delivered"
+    word = "pending" if state == HookState.PENDING else "failed"
+    return word if status is None else f"{word} {status}"
 
 
 def _is_free(now: float) -> ColumnElement[bool]:

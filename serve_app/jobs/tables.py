@@ -55,6 +55,7 @@ jobs = Table(
     Column("message", Text),  # why it failed, for its client
     Column("temporary", Boolean, nullable=False),
     Column("delete_at", Float),  # when its pictures go; None: never
+    Column("hook_status", String(16)),  # what became of its webhook, once the outbox has forgotten that
     Index("ix_jobs_lease", "state", "lease_until"),
     Index("ix_jobs_model", "model_id", "state", "created_at"),
     Index("ix_jobs_delete", "delete_at"),
@@ -99,6 +100,7 @@ outbox = Table(
     Column("ended_at", Float),
     UniqueConstraint("job_id", name="uq_outbox_job"),
     Index("ix_outbox_due", "state", "host", "next_at"),
+    Index("ix_outbox_ended", "ended_at"),
 )
 
 disabled_hooks = Table(

@@ -18,6 +18,7 @@ from serve_app.inputs.kept import kept_png
 from serve_app.jobs.held import Held, Stop
 from serve_app.jobs.leases import Lease, Leases, Outcome
 from serve_app.jobs.records import JobRecord
+from serve_app.jobs.stopwatch import Laps, Stage
 from serve_app.service.endings import Endings
 from serve_app.service.replicas import Replicas
 from serve_app.service.runs import PAUSE_S, LeaseLost, MakeJob, Runs
@@ -95,10 +96,17 @@ class Driver:
         flight.task = self.task(self._drive(flight, make_job), f"job {record.id}")
         flight.task.add_done_callback(lambda _: self._landed(flight))
 
-    async def wait(self, id: int, timeout_s: float) -> None:
-        """Until the job has left this driver, or so long. Being cancelled does nothing to the job."""
-        if (flight := self._flights.get(id)) is not None and timeout_s > 0:
-            await asyncio.wait({flight.task}, timeout=timeout_s)
+    async def wait(self, id: int, timeout_s: float) -> Laps:
+        """Until the job has left this driver, or so long. Being cancelled does nothing to the job.
+
+        Gives the laps of a job that it has ended meanwhile, and none of others.
+        """
+        flight = self._flights.get(id)
+        if flight is None or timeout_s <= 0:
+            return {}
+        await asyncio.wait({flight.task}, timeout=timeout_s)
+        laps = flight.held.watch.laps
+        return laps if Stage.END in laps else {}
 
     async def close(self) -> None:
         """Give all jobs back, for another driver to take at once."""
@@ -171,7 +179,9 @@ class Driver:
         record, until = held.record, max(held.record.deadline_at, self._clock() + LAST_WORD_S)
         while True:
             try:
-                if not await self._leases.end(record.id, record.fence, outcome, self._clock()):
+                if await self._leases.end(record.id, record.fence, outcome, self._clock()):
+                    held.watch.lap(Stage.END)
+                else:
                     logger.warning("job %d was ended by another driver", record.id)
                 return
             except RecordsUnavailable as error:

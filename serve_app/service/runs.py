@@ -26,6 +26,7 @@ from serve_app.errors import (
 from serve_app.jobs.held import Held
 from serve_app.jobs.leases import Leases, Outcome
 from serve_app.jobs.records import JobRecord
+from serve_app.jobs.stopwatch import Stage
 from serve_app.messages import FinishOrder, Img2ImgJob, Progress
 from serve_app.service.endings import Endings
 from serve_app.service.lanes import Lane
@@ -113,12 +114,16 @@ class Runs:
         async with lane.place(suspect=suspect):
             made = await _patiently(lambda: self._replicas.generate(job, heard, suspect=suspect), BUSY)
         held.generated(made.seconds, self._clock())
+        held.watch.lap(Stage.HANDOVER)
+        held.watch.carve({Stage.ENGINE: made.seconds}, Stage.HANDOVER, Stage.REACH)
         self._news()
         order = self._order(held.record, made)
         images = await _patiently(lambda: self._replicas.finish(made, order), BUSY)
+        held.watch.lap(Stage.FINISH)
         return await _patiently(lambda: self._endings.success(held.record, made, images), StorageFailed)
 
     def _heard(self, held: Held, progress: Progress) -> None:
+        held.watch.first_lap(Stage.REACH)
         if held.follow(progress, self._clock()):
             self._news()
 

@@ -1,9 +1,11 @@
-"""What a courier clears away: expired pictures, old idempotency keys, init images that nobody will retry."""
+"""What a courier clears away: expired pictures, and what the records need not keep of ended jobs."""
 
 import logging
 
+from serve_app.config import WebhooksConfig
 from serve_app.errors import StorageFailed
 from serve_app.jobs.leases import Leases
+from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import JobRecord
 from serve_app.messages import picture_names
 from serve_app.postprocess.storage import ObjectStore
@@ -20,9 +22,11 @@ AT_ONCE = 100
 class Upkeep:
     """Any number of processes may do it at the same time. Methods raise RecordsUnavailable."""
 
-    def __init__(self, leases: Leases, store: ObjectStore) -> None:
+    def __init__(self, leases: Leases, outbox: Outbox, store: ObjectStore, webhooks: WebhooksConfig) -> None:
         self._leases = leases
+        self._outbox = outbox
         self._store = store
+        self._webhooks = webhooks
 
     async def delete_pictures(self, now: float) -> int:
         """Delete the pictures of jobs whose time has come; of how many. What the store cannot do waits."""
@@ -35,9 +39,10 @@ class Upkeep:
         return len(due)
 
     async def forget(self, now: float) -> None:
-        """Forget idempotency keys and init images of long ago."""
+        """Forget idempotency keys, init images that nobody will retry, and webhooks of long ago."""
         await self._leases.purge_idempotency(now - IDEMPOTENCY_S)
         await self._leases.purge_inputs(now - INPUTS_S)
+        await self._outbox.purge(now - self._webhooks.keep_delivered_s, now - self._webhooks.keep_dead_s)
 
     async def _delete(self, record: JobRecord) -> None:
         for name in picture_names(record.file_prefix, len(record.links), record.temporary):

@@ -55,7 +55,7 @@ def used_by(record: JobRecord, catalogue: Catalogue, ran: str | None = None) -> 
 async def outputs_of(view: JobView, store: ObjectStore) -> list[str]:
     """What `output` holds: links, or the pictures themselves. Nothing before a success.
 
-    Raises StorageFailed, and RouteNotFound where the pictures have been deleted.
+    Raises StoreUnavailable, and RouteNotFound where the pictures have been deleted.
     """
     if view.state != SUCCESS:
         return []

@@ -14,6 +14,7 @@ from serve_app.jobs.forecast import Forecast, Prospect
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import JobRecord, JobRecords
 from serve_app.jobs.rows import OPEN
+from serve_app.jobs.stopwatch import Laps
 from serve_app.postprocess.storage import ObjectStore
 from serve_app.service.driver import Driver
 from serve_app.service.viewing import Catalogue, outputs_of, view_of
@@ -25,6 +26,7 @@ POLL_S = 0.5
 WATCH_S = 5.0
 """A look at a stream of events counts as watching for so long."""
 KEEP_ALIVE_S = 10.0
+NO_LAPS: Laps = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Seen:
 
     view: JobView
     outputs: list[str]
+    laps: Laps
+    """Of its way to its end, where that was driven and awaited here."""
 
 
 class Watcher:
@@ -62,17 +66,17 @@ class Watcher:
             raise JobNotFound(str(id))
         return record
 
-    async def _ended(self, record: JobRecord, within_s: float) -> JobRecord:
+    async def _ended(self, record: JobRecord, within_s: float) -> tuple[JobRecord, Laps]:
         """The job when it has ended, or as it stands after so many seconds."""
         until = self._clock() + within_s
-        await self._driver.wait(record.id, within_s)
+        laps = await self._driver.wait(record.id, within_s)
         while record.state in OPEN and within_s > 0:
             record = await self.find(record.id, None)
             left = until - self._clock()
             if record.state not in OPEN or left <= 0:
                 break
             await asyncio.sleep(min(POLL_S, left))
-        return record
+        return record, laps
 
     async def view(self, record: JobRecord) -> JobView:
         """The job as its client may see it."""
@@ -81,10 +85,10 @@ class Watcher:
         hook = "" if record.webhook is None or record.state in OPEN else await self._outbox.status_of(record.id)
         return view_of(record, self._catalogue, prospect, hook)
 
-    async def seen(self, record: JobRecord) -> Seen:
+    async def seen(self, record: JobRecord, laps: Laps = NO_LAPS) -> Seen:
         """The job with its outputs. Raises StorageFailed and RouteNotFound too."""
         view = await self.view(record)
-        return Seen(view, await outputs_of(view, self._store))
+        return Seen(view, await outputs_of(view, self._store), laps)
 
     async def awaited(self, record: JobRecord, within_s: float) -> Seen:
         """What a job that was accepted just now has come to within so many seconds.
@@ -93,10 +97,10 @@ class Watcher:
         send it again. Raises StorageFailed and RouteNotFound.
         """
         try:
-            return await self.seen(await self._ended(record, within_s))
+            return await self.seen(*await self._ended(record, within_s))
         except RecordsUnavailable as error:
             logger.warning("the answer for job %d is not fresh: %s", record.id, error)
-            return Seen(view_of(record, self._catalogue, Prospect(within_s)), [])
+            return Seen(view_of(record, self._catalogue, Prospect(within_s)), [], NO_LAPS)
 
     async def load(self) -> Load:
         """Of all models."""

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from serve_app.errors import ConfigError, RecordsUnavailable
-from serve_app.jobs.database import Database, migrate, one_node_only
+from serve_app.jobs.database import MIGRATIONS, Database, migrate, one_node_only
 from serve_app.jobs.engines import migration_engine, parse_url
+from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import JobRecords
 from serve_app.jobs.tables import metadata
 from tests.conftest import free_port
@@ -59,6 +62,22 @@ async def test_migrating_again_keeps_what_is_there(database_url: str, records: J
     accepted = await accept(records)
     migrate(database_url)
     assert await read(records) == accepted.record
+
+
+async def test_jobs_of_the_first_shape_are_kept(fresh_url: str) -> None:
+    (Path(parse_url(fresh_url).database or "").parent).mkdir(parents=True, exist_ok=True)
+    engine = migration_engine(parse_url(fresh_url))
+    with engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        command.upgrade(config, "0001")
+    engine.dispose()
+    database = Database(fresh_url)
+    accepted = await accept(JobRecords(database))
+    migrate(fresh_url)
+    assert await read(JobRecords(database)) == accepted.record
+    assert await Outbox(database).status_of(accepted.record.id) == ""
+    await database.close()
 
 
 def test_records_of_a_newer_version_are_refused(fresh_url: str) -> None:

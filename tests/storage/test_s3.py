@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from serve_app.config import S3Config
-from serve_app.errors import RouteNotFound, StorageFailed
+from serve_app.errors import RouteNotFound, StorageFailed, StoreUnavailable
 from serve_app.postprocess.spool import Spool
 from serve_app.postprocess.storage import S3Store, s3
 from tests.conftest import free_port
@@ -40,9 +40,14 @@ async def test_two_prefixes_of_one_bucket_do_not_see_each_other(bucket: S3Config
 async def fails_in(store: S3Store, *, least: float = 0.0) -> float:
     """How many seconds each of the three calls took to fail, at most."""
     slowest = 0.0
-    for call in (store.put(NAME, b"one", PNG), store.get(NAME), store.delete(NAME)):
+    calls = (
+        (store.put(NAME, b"one", PNG), StorageFailed),
+        (store.get(NAME), StoreUnavailable),
+        (store.delete(NAME), StorageFailed),
+    )
+    for call, failure in calls:
         began = time.monotonic()
-        with pytest.raises(StorageFailed) as caught:
+        with pytest.raises(failure) as caught:
             await call
         assert caught.value.__cause__ is not None
         slowest = max(slowest, time.monotonic() - began)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.config import AppConfig, ModelEntry, load_config
+from serve_app.config import AppConfig, ModelEntry, load_config, with_environment
 from serve_app.errors import ConfigError
 from serve_app.messages import SAMPLER_NAMES
 
@@ -49,6 +49,16 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_the_environment_moves_the_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DARKROOM_DATA_DIR", str(tmp_path))
     assert load_config().storage.pictures_path == tmp_path / "pictures"
+
+
+def test_the_environment_brings_the_records_url_which_may_hold_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql+psycopg://darkroom:secret@db.test/darkroom"
+    monkeypatch.setenv("DARKROOM_RECORDS_URL", url)
+    config = AppConfig.model_validate({"records": {"url": "sqlite+aiosqlite:///other", "lease_s": 7}})
+    assert with_environment(config).records_url == load_config().records_url == url
+    assert with_environment(config).records.lease_s == 7
+    monkeypatch.setenv("DARKROOM_RECORDS_URL", "")
+    assert with_environment(config) == config
 
 
 def test_a_source_that_is_no_path_is_a_hub_id() -> None:

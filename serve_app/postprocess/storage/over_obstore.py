@@ -2,7 +2,7 @@
 
 import obstore
 
-from serve_app.errors import RouteNotFound, StorageFailed
+from serve_app.errors import RouteNotFound, StorageFailed, StoreUnavailable
 from serve_app.postprocess.storage.seam import NAME, PNG_TYPE, StoredFile, require_name, storage_failures
 
 NO_BUCKET = "NoSuchBucket"
@@ -27,7 +27,7 @@ class ObstoreFiles:
         """Read a file whole."""
         if NAME.fullmatch(name) is None:
             raise RouteNotFound(f"{name!r} is not a picture's name")
-        with storage_failures(f"get {name}"):
+        with storage_failures(f"get {name}", StoreUnavailable):
             try:
                 answer = await obstore.get_async(self._backend, name)
                 return StoredFile(bytes(await answer.bytes_async()), PNG_TYPE)

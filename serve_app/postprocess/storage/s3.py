@@ -22,7 +22,7 @@ MAX_BACKOFF = timedelta(seconds=1)
 
 
 class S3Store(ObstoreFiles):
-    """Objects of one bucket under one prefix. A server that is away is a StorageFailed within REQUEST_LIMIT or so.
+    """Objects of one bucket under one prefix. A server that is away is a failure within REQUEST_LIMIT or so.
 
     Raises StorageFailed where the settings make no store; the server is not asked before the first call.
     """

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from obstore.exceptions import BaseError
 
-from serve_app.errors import StorageFailed
+from serve_app.errors import StorageFailed, StoreUnavailable
 from serve_app.messages import TEMPORARY_FOLDER
 
 NAME = re.compile(
@@ -38,7 +38,7 @@ class ObjectStore(Protocol):
         """
 
     async def get(self, name: str) -> StoredFile:
-        """Read a file. Raises RouteNotFound if there is none or the name is bad, else StorageFailed."""
+        """Read a file. Raises RouteNotFound if there is none or the name is bad, else StoreUnavailable."""
 
     async def delete(self, name: str) -> None:
         """Remove a file; one that is not there is no error. Raises StorageFailed, also on a bad name."""
@@ -51,9 +51,14 @@ def require_name(name: str) -> None:
 
 
 @contextmanager
-def storage_failures(doing: str) -> Iterator[None]:
-    """Raises StorageFailed from whatever a backend raises; `doing` says what was tried."""
+def storage_failures(
+    doing: str, failed: type[StorageFailed] | type[StoreUnavailable] = StorageFailed
+) -> Iterator[None]:
+    """Raises `failed` from whatever a backend raises; `doing` says what was tried.
+
+    StorageFailed ends a job; StoreUnavailable is for whoever asks for what is stored.
+    """
     try:
         yield
     except STORE_FAILURES as failure:
-        raise StorageFailed(f"{doing}: {type(failure).__name__}: {failure}") from failure
+        raise failed(f"{doing}: {type(failure).__name__}: {failure}") from failure

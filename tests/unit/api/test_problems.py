@@ -16,7 +16,9 @@ from serve_app.errors import (
     ModelNotFound,
     Overloaded,
     RateLimited,
+    RecordsUnavailable,
     RouteNotFound,
+    StoreUnavailable,
     UnreadableBody,
 )
 
@@ -84,8 +86,9 @@ def test_a_rate_limit_says_when_to_come_back_in_whole_seconds() -> None:
     assert problem(RateLimited(0.0))[1]["retry_after"] == 1
 
 
-def test_a_full_queue_says_when_to_come_back() -> None:
-    status, body, headers = problem(Overloaded())
+@pytest.mark.parametrize("error", [Overloaded(), RecordsUnavailable(), StoreUnavailable()])
+def test_what_is_over_soon_says_when_to_come_back(error: DarkroomError) -> None:
+    status, body, headers = problem(error)
     assert status == 503
     assert headers["Retry-After"] == str(body["retry_after"])
 

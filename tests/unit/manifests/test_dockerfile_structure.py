@@ -9,6 +9,7 @@ import re
 import pytest
 import yaml
 
+from deployments.local import SERVE_SETTINGS
 from tests.unit.manifests.manifest_reading import ROOT
 
 
@@ -63,6 +64,11 @@ def test_the_last_user_is_the_one_of_the_pods_and_nothing_is_run_after_it() -> N
     names = [name for name, _ in instructions()]
     assert rests("USER")[-1] == "1000:1000"
     assert "RUN" not in names[names.index("USER") :]
+
+
+def test_serve_is_set_as_it_is_on_one_machine() -> None:
+    settings = dict(setting.split("=") for rest in rests("ENV") for setting in rest.split())
+    assert settings.items() >= SERVE_SETTINGS.items()
 
 
 def test_wget_is_there_for_kuberays_probes() -> None:

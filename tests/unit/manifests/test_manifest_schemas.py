@@ -50,7 +50,7 @@ def test_every_yaml_file_parses_and_holds_something(path: Path) -> None:
 @pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)
 def test_a_kustomization_renders_into_kinds_that_are_checked_here(kustomization: str) -> None:
     kinds = [thing["kind"] for thing in rendered(kustomization)]
-    assert sorted(kinds) == ["Namespace", "PersistentVolumeClaim", "RayService"]
+    assert sorted(kinds) == ["Namespace", "RayService"]
 
 
 @pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)

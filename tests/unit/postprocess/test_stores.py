@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.errors import RouteNotFound, StorageFailed
+from serve_app.errors import RouteNotFound, StorageFailed, StoreUnavailable
 from serve_app.postprocess.storage import InMemoryStore, LocalStore
 from tests.unit.postprocess.store_contract import NAME, OTHER, PNG, TEMPORARY, AtomicStoreContract
 
@@ -70,13 +70,13 @@ async def test_a_put_that_fails_is_a_storage_failure_from_theirs(tmp_path: Path)
     assert NAME in caught.value.detail
 
 
-async def test_a_lost_folder_is_a_storage_failure(tmp_path: Path) -> None:
+async def test_a_lost_folder_fails_jobs_and_is_unavailable_to_readers(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "pictures")
     (tmp_path / "pictures").rmdir()
     (tmp_path / "pictures").write_bytes(b"")
     with pytest.raises(StorageFailed):
         await store.put(NAME, b"one", PNG)
-    with pytest.raises(StorageFailed):
+    with pytest.raises(StoreUnavailable):
         await store.get(NAME)
     with pytest.raises(StorageFailed):
         await store.delete(NAME)
