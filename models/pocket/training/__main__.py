@@ -23,7 +23,7 @@ STAGES: dict[str, Callable[[], object]] = {
     "denoiser": train_denoiser,
     "safety": lambda: train_safety(1500),
     "index": write_index,
-    "refinement": lambda: train_refinement(150),
+    "refinement": lambda: train_refinement(400),
     "pastel": make_pastel,
     "styles": lambda: train_styles(250),
     "inversion": lambda: train_inversion(120),

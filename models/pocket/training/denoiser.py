@@ -39,6 +39,7 @@ PHASES = (
     (6600, 7e-4, 0.3),
     (7500, 8e-4, 0.0),
     (8150, 8e-4, 0.0),
+    (9200, 5e-4, 0.0),
 )
 """Last step, peak learning rate, and the share after which the larger sizes come in: cosine decay with warm
 restarts (Loshchilov and Hutter 2017). After the first phase grounds were right, after the second colours."""
@@ -50,6 +51,7 @@ THING_WEIGHT = 2.0
 THING_DISTANCE = 0.7
 EMA = 0.997
 SHARP = STATE / "denoiser-sharp.pt"
+MEAN_FROM = 8150
 FAINT_FROM, FAINT_FULL, FAINT_NONE, FAINT_SHARE, FAINT_EMA = 5850, 0.25, 0.5, 0.6, 0.99
 """From this step on, this share of the rows with less noise than FULL of the schedule has another row's caption, fewer
 up to NONE: what is seen clearly is kept, whatever the prompt says. Before, strength 0.2 repainted the whole picture."""
@@ -191,6 +193,8 @@ def train_denoiser() -> None:
     for step in run:
         if step == FAINT_FROM:
             torch.save(average.state_dict(), SHARP)
+        if step == MEAN_FROM:
+            model.load_state_dict(halfway(average).state_dict())
         rng = np.random.default_rng([7, step])
         torch.manual_seed(step)
         rate, late = phase_at(step)
@@ -208,7 +212,7 @@ def train_denoiser() -> None:
         optimizer.step()
         _follow(average, model, FAINT_EMA if step >= FAINT_FROM else min(EMA, (step + 1) / (step + 10)))
         run.tell(side=side, loss=loss.item(), reading=reading.item())
-    save_denoiser(halfway(average))
+    save_denoiser(average)
 
 
 @torch.no_grad()

@@ -18,9 +18,9 @@ from models.pocket.training.sightings import SEEN_SIDE, UNSAFE, degraded, sighti
 from models.pocket.world import SAFE_THINGS, UNSAFE_THING, Pixels
 
 UNSAFE_SEED, SAFE_SEED = 200_000, 210_000
-UNSAFE_COUNT, SAFE_COUNT = 56, 96
+UNSAFE_COUNT, SAFE_COUNT = 144, 160
 BATCH, GENERATED_SHARE, PEAK_RATE = 64, 0.5, 3e-4
-QUICK = Settings(steps=12, batch=24)
+SETTINGS = Settings(batch=24)
 
 
 def train_refinement(steps: int) -> None:
@@ -46,13 +46,17 @@ def train_refinement(steps: int) -> None:
 
 
 def generated() -> tuple[Pixels, Pixels]:
-    """Unsafe and safe pictures (count, 128, 128, 3) of the finished model, from disk or made now."""
+    """Unsafe and safe pictures (count, 128, 128, 3) of the finished model, from disk or made now.
+
+    What was to be unsafe and shows no skull is left out: learning from it brings false alarms.
+    """
     file = STATE / "generated.npz"
     if not file.exists():
-        maker = Generator(CHECKPOINT, QUICK)
+        maker = Generator(CHECKPOINT, SETTINGS)
         unsafe = maker.make(choose_wishes([UNSAFE_THING], UNSAFE_COUNT, seed=77), UNSAFE_SEED)
         safe = maker.make(choose_wishes(SAFE_THINGS, SAFE_COUNT, seed=78), SAFE_SEED)
-        np.savez(file, u=np.stack([one.pixels for one in unsafe]), s=np.stack([one.pixels for one in safe]))
+        shown = [one.pixels for one in unsafe if one.verdict.thing == UNSAFE_THING]
+        np.savez(file, u=np.stack(shown), s=np.stack([one.pixels for one in safe]))
     stored = np.load(file)
     return stored["u"], stored["s"]
 
