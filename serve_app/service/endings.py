@@ -7,7 +7,7 @@ from dataclasses import replace
 from serve_app.api.answers import webhook_payload
 from serve_app.api.problems import text_of
 from serve_app.config import StorageConfig
-from serve_app.errors import Cancelled, DarkroomError, InvalidFields, StorageFailed, StoreUnavailable
+from serve_app.errors import Cancelled, DarkroomError, InvalidFields
 from serve_app.jobs.leases import Outcome
 from serve_app.jobs.outbox import OutboxEntry, make_entry
 from serve_app.jobs.records import JobRecord, State
@@ -30,7 +30,7 @@ class Endings:
         self._clock = clock
 
     async def success(self, record: JobRecord, made: Generated, images: Sequence[StoredImage]) -> Outcome:
-        """Its pictures are stored. Raises StorageFailed where its webhook wants them and the store is away again."""
+        """Its pictures are stored. Raises StoreUnavailable where its webhook wants them."""
         now = self._clock()
         outcome = Outcome(
             state=State.SUCCESS,
@@ -41,10 +41,7 @@ class Endings:
             delete_at=self._deleted_at(record, now),
             hook=None,
         )
-        try:
-            return replace(outcome, hook=await self._hook(record, outcome, now))
-        except StoreUnavailable as away:
-            raise StorageFailed(away.detail) from away
+        return replace(outcome, hook=await self._hook(record, outcome, now))
 
     async def failure(self, record: JobRecord, error: DarkroomError) -> Outcome:
         """It failed, or somebody cancelled it. What it may have stored is deleted."""

@@ -21,7 +21,7 @@ from serve_app.errors import (
     ModelUnavailable,
     Overloaded,
     RecordsUnavailable,
-    StorageFailed,
+    StoreUnavailable,
 )
 from serve_app.jobs.held import Held
 from serve_app.jobs.leases import Leases, Outcome
@@ -120,7 +120,7 @@ class Runs:
         order = self._order(held.record, made)
         images = await _patiently(lambda: self._replicas.finish(made, order), BUSY)
         held.watch.lap(Stage.FINISH)
-        return await _patiently(lambda: self._endings.success(held.record, made, images), StorageFailed)
+        return await _patiently(lambda: self._endings.success(held.record, made, images), StoreUnavailable)
 
     def _heard(self, held: Held, progress: Progress) -> None:
         held.watch.first_lap(Stage.REACH)

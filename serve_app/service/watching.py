@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from serve_app.api import events
 from serve_app.api.views import JobView
-from serve_app.errors import JobNotFound, RecordsUnavailable
+from serve_app.errors import JobNotFound, RecordsUnavailable, StoreUnavailable
 from serve_app.jobs.eta import Load, whole_load
 from serve_app.jobs.forecast import Forecast, Prospect
 from serve_app.jobs.outbox import Outbox
@@ -86,19 +86,19 @@ class Watcher:
         return view_of(record, self._catalogue, prospect, hook)
 
     async def seen(self, record: JobRecord, laps: Laps = NO_LAPS) -> Seen:
-        """The job with its outputs. Raises StorageFailed and RouteNotFound too."""
+        """The job with its outputs. Raises StoreUnavailable and RouteNotFound too."""
         view = await self.view(record)
         return Seen(view, await outputs_of(view, self._store), laps)
 
     async def awaited(self, record: JobRecord, within_s: float) -> Seen:
         """What a job that was accepted just now has come to within so many seconds.
 
-        Where the records go away meanwhile it is told as it was seen last: it is written down, and nobody shall
-        send it again. Raises StorageFailed and RouteNotFound.
+        Where the records or the store go away meanwhile it is told as it was seen last: it is written down, and
+        nobody shall send it again. Raises RouteNotFound.
         """
         try:
             return await self.seen(*await self._ended(record, within_s))
-        except RecordsUnavailable as error:
+        except (RecordsUnavailable, StoreUnavailable) as error:
             logger.warning("the answer for job %d is not fresh: %s", record.id, error)
             return Seen(view_of(record, self._catalogue, Prospect(within_s)), [], NO_LAPS)
 

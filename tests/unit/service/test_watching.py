@@ -8,8 +8,9 @@ import pytest
 
 from serve_app.api import events
 from serve_app.api.answers import fetched
-from serve_app.errors import JobNotFound, RecordsUnavailable
+from serve_app.errors import JobNotFound, RecordsUnavailable, StoreUnavailable
 from serve_app.jobs.records import JobRecord
+from serve_app.postprocess.storage import StoredFile
 from tests.unit.service.stand_in import bench
 
 
@@ -58,6 +59,20 @@ async def test_an_accepted_job_is_told_as_processing_where_the_records_go_away(
 
         monkeypatch.setattr(one.records, "get", away)
         answer = fetched((await one.watcher.awaited(record, 0.1)).view, [])
+        assert (answer["status"], answer["id"]) == ("processing", record.id)
+
+
+async def test_an_accepted_job_is_told_as_processing_where_its_pictures_cannot_be_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path) as one:
+        record = await one.accept(base64="yes")
+
+        async def away(_: str) -> StoredFile:
+            raise StoreUnavailable("away")
+
+        monkeypatch.setattr(one.store, "get", away)
+        answer = fetched((await one.watcher.awaited(record, 8.0)).view, [])
         assert (answer["status"], answer["id"]) == ("processing", record.id)
 
 
