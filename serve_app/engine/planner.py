@@ -4,11 +4,14 @@ Ids and integers only: no tensors, no threads, and no seconds. Waiting is measur
 bound are the same on any device. The loop alternates `plan` and `update`; both are called from its thread.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from serve_app.engine.state import Advance, Failure, GroupKey, StepPlan, StepReport, Ticket
 
 PATIENCE = 4
+RECOVERY = 512
+"""Calls of a group in one piece after which its lowered budget is doubled: what took the memory may be gone."""
 
 
 class Planner:
@@ -43,6 +46,7 @@ class Planner:
         self._rows: dict[int, Ticket] = {}
         self._second_tries: list[tuple[int, ...]] = []  # halves of calls that broke; they go before anything else
         self._lowered: dict[GroupKey, int] = {}  # budgets learned from calls that ran out of memory
+        self._whole: Counter[GroupKey] = Counter()  # calls in one piece since a budget was changed
         self._paid: dict[GroupKey, int] = {}  # only of groups ahead of the turn
         self._turn = 0  # what the group called last had paid before its call
         self._clock = 0
@@ -75,6 +79,7 @@ class Planner:
             self._learn(advance)
         gone = self._fail(report.failed)
         if report.broken is None:
+            self._recover(report.plan.group)
             return gone
         told = {advance.id for advance in report.advanced}
         rest = tuple(row for row in report.plan.rows if row in self._rows and row not in told)
@@ -154,7 +159,7 @@ class Planner:
         ticket.remaining, ticket.width = advance.remaining, advance.width
 
     def _split(self, rows: tuple[int, ...], failure: Failure) -> None:
-        """Two halves, each to be tried once; out of memory, the wider one is the group's budget from now on."""
+        """Two halves, each to be tried once; out of memory, the wider one is the group's budget for RECOVERY calls."""
         half = (len(rows) + 1) // 2
         halves = [part for part in (rows[:half], rows[half:]) if part]
         self._second_tries += halves
@@ -162,6 +167,18 @@ class Planner:
             group = self._rows[rows[0]].group
             wider = max(sum(self._rows[row].width for row in part) for part in halves)
             self._lowered[group] = min(self.budget(group), wider)
+            self._whole[group] = 0
+
+    def _recover(self, group: GroupKey) -> None:
+        if group not in self._lowered:
+            return
+        self._whole[group] += 1
+        if self._whole[group] < RECOVERY:
+            return
+        self._lowered[group] *= 2
+        self._whole[group] = 0
+        if self._lowered[group] >= self._given_budget(group):
+            del self._lowered[group]
 
     def _fail(self, rows: Iterable[int]) -> tuple[int, ...]:
         return self._drop({self._rows[row].job for row in rows if row in self._rows})

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from serve_app.engine.planner import Planner
+from serve_app.engine.planner import RECOVERY, Planner
 from serve_app.engine.state import Advance, Failure, GroupKey, StepPlan, StepReport, Ticket
 
 SMALL, LARGE, MERGED = GroupKey(8, 8), GroupKey(16, 16), GroupKey(8, 8, merged=True)
@@ -214,6 +214,17 @@ def test_out_of_memory_halves_the_budget_of_that_size_and_an_error_does_not(fail
     counter.breaks(failure)
     assert [counter.planner.budget(group) for group in (SMALL, LARGE)] == [budget, 8]
     assert [len(counter.tick().rows) for _ in range(3)] == [2, 1, min(3, budget // 2)]
+
+
+def test_a_lowered_budget_doubles_after_many_calls_in_one_piece_until_it_is_what_was_given() -> None:
+    counter = Counter(budget=10)
+    counter.add_rows(3, 3 * RECOVERY)
+    counter.breaks(Failure.MEMORY)
+    for budget in (4, 8, 10):
+        assert counter.planner.budget(SMALL) == budget
+        for _ in range(RECOVERY):
+            assert counter.planner.budget(SMALL) == budget
+            counter.tick()
 
 
 def test_the_backlog_is_counted_in_evaluations_and_pixels() -> None:
