@@ -11,6 +11,7 @@ import io
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -54,6 +55,7 @@ class Plan:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the service is stopped too
     options = _options(arguments)
     plan = Plan(
         options.requests or (20 if options.quick else 150), 1 if options.quick else 2, options.side, options.safety
