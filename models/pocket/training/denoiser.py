@@ -1,6 +1,7 @@
 """Trains the UNet and the text encoder together, from nothing, on encoded scenes and their captions."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -50,8 +51,12 @@ THING_WEIGHT = 2.0
 """What differs from the ground counts for this much more: a thing is a fifth of the picture and most of its sense."""
 THING_DISTANCE = 0.7
 EMA = 0.997
-SHARP = STATE / "denoiser-sharp.pt"
-MEAN_FROM = 8150
+SHARP, MEAN = STATE / "denoiser-sharp.pt", STATE / "denoiser-mean.pt"
+"""The averages of FAINT_FROM, and of MEAN_FROM blended with those."""
+MEAN_FROM, MEAN_SHARE = 8150, 0.25
+"""From this step on the weights are the mean of its own and of FAINT_FROM's: at 128 pixels it draws things right
+97 % of the time instead of 88 %, and keeps the picture at strength 0.2, which FAINT_FROM's alone repainted. What is
+trained on from there draws better at 256 pixels and worse at 128; this share of the mean in it keeps both."""
 FAINT_FROM, FAINT_FULL, FAINT_NONE, FAINT_SHARE, FAINT_EMA = 5850, 0.25, 0.5, 0.6, 0.99
 """From this step on, this share of the rows with less noise than FULL of the schedule has another row's caption, fewer
 up to NONE: what is seen clearly is kept, whatever the prompt says. Before, strength 0.2 repainted the whole picture."""
@@ -194,7 +199,8 @@ def train_denoiser() -> None:
         if step == FAINT_FROM:
             torch.save(average.state_dict(), SHARP)
         if step == MEAN_FROM:
-            model.load_state_dict(halfway(average).state_dict())
+            model.load_state_dict(blended(average, SHARP, 0.5).state_dict())
+            torch.save(average.state_dict(), MEAN)
         rng = np.random.default_rng([7, step])
         torch.manual_seed(step)
         rate, late = phase_at(step)
@@ -212,18 +218,14 @@ def train_denoiser() -> None:
         optimizer.step()
         _follow(average, model, FAINT_EMA if step >= FAINT_FROM else min(EMA, (step + 1) / (step + 10)))
         run.tell(side=side, loss=loss.item(), reading=reading.item())
-    save_denoiser(average)
+    save_denoiser(blended(average, MEAN, MEAN_SHARE))
 
 
 @torch.no_grad()
-def halfway(average: nn.ModuleDict) -> nn.ModuleDict:
-    """The mean of these weights and those of step FAINT_FROM.
-
-    The mean keeps the sharp things of those and the faint pictures of these (Wortsman and others 2022, weight-space
-    ensembles): things right 100 % instead of 88 %, and 15 levels of 255 from the init picture at strength 0.2, not 65.
-    """
-    for name, weight in torch.load(SHARP, weights_only=True).items():
-        average.state_dict()[name].lerp_(weight, 0.5)
+def blended(average: nn.ModuleDict, file: Path, share: float) -> nn.ModuleDict:
+    """These weights and this share of those in the file (Wortsman and others 2022, weight-space ensembles)."""
+    for name, weight in torch.load(file, weights_only=True).items():
+        average.state_dict()[name].lerp_(weight, share)
     return average
 
 

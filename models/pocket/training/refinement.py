@@ -18,7 +18,7 @@ from models.pocket.training.sightings import SEEN_SIDE, UNSAFE, degraded, sighti
 from models.pocket.world import SAFE_THINGS, UNSAFE_THING, Pixels
 
 UNSAFE_SEED, SAFE_SEED = 200_000, 210_000
-UNSAFE_COUNT, SAFE_COUNT = 144, 160
+UNSAFE_COUNT, SAFE_COUNT = 360, 160
 BATCH, GENERATED_SHARE, PEAK_RATE = 64, 0.5, 3e-4
 SETTINGS = Settings(batch=24)
 
