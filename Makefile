@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
+WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
@@ -35,8 +36,9 @@ serve: $(READY) ## Serve the pocket model on HOST:PORT until Ctrl-C; prints the 
 key: $(READY) ## Make another key and show it, NAME=... names it
 	$(BIN)/darkroom keys create $(or $(NAME),client-$(shell date +%s))
 
-test: $(READY) ## Run the tests: unit, integration over HTTP, real clients
-	$(BIN)/python -m pytest
+test: $(READY) ## Run the tests: unit (WORKERS at a time), integration over HTTP, real clients, some faults
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/records tests/storage
+	$(BIN)/python -m pytest tests/integration tests/compat tests/faults
 
 faults: $(READY) ## Kill, stop, fill and cut everything that jobs need (half an hour), then print the table
 	rm -f build/faults.jsonl

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 PAUSE_S = 0.5
 """Before something that failed is tried again."""
+TURN_S = 0.1
+"""Before a suspect asks again whether it is its turn: few ask, and the replica may be idle meanwhile."""
 STORE_SPARE_S = 1.0
 """Postprocess gives up this long before the deadline, so that its own reason is told."""
 BUSY = (Overloaded, ModelUnavailable)
@@ -112,7 +114,8 @@ class Runs:
             raise ModelNotFound(job.model_id)
         suspect, heard = held.attempts > 0, partial(self._heard, held)
         async with lane.place(suspect=suspect):
-            made = await _patiently(lambda: self._replicas.generate(job, heard, suspect=suspect), BUSY)
+            pause_s = TURN_S if suspect else PAUSE_S
+            made = await _patiently(lambda: self._replicas.generate(job, heard, suspect=suspect), BUSY, pause_s)
         held.generated(made.seconds, self._clock())
         held.watch.lap(Stage.HANDOVER)
         held.watch.carve({Stage.ENGINE: made.seconds}, Stage.HANDOVER, Stage.REACH)
@@ -142,7 +145,9 @@ class Runs:
 
 
 async def _patiently(
-    work: Callable[[], Awaitable[T]], waits_out: type[DarkroomError] | tuple[type[DarkroomError], ...]
+    work: Callable[[], Awaitable[T]],
+    waits_out: type[DarkroomError] | tuple[type[DarkroomError], ...],
+    pause_s: float = PAUSE_S,
 ) -> T:
     """Its result, tried again after these failures until the job's deadline ends the wait."""
     while True:
@@ -150,4 +155,4 @@ async def _patiently(
             return await work()
         except waits_out as error:
             logger.info("a job waits: %s: %s", type(error).__name__, error)
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(pause_s)

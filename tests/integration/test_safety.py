@@ -9,7 +9,7 @@ from tests.integration.asking import ask, distance, download, pixels_of
 
 UNSAFE = {
     "prompt": "a yellow skull on a blue background", "enhance_prompt": "no", "num_inference_steps": 20,
-    "guidance_scale": 6, "strength": 0.9, "seed": 1,
+    "guidance_scale": 6, "strength": 0.9, "seed": 2,
 }  # fmt: skip
 """Drawn from the words alone: the init image is a circle."""
 TYPES = ("blur", "pixelate", "black", "sensitive_content_text")
