@@ -106,7 +106,7 @@ class PatientClient:
                 if answer.status_code < 500:
                     assert answer.status_code == 200, (request, answer.status_code, answer.text)
                     return answer
-                self.refused.append(str(answer.status_code))
+                self.refused.append(f"{answer.status_code} {answer.text[:200]}")
             assert time.monotonic() < until, (request, self.refused[-5:])
             await asyncio.sleep(PAUSE_S)
 

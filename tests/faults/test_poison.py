@@ -12,7 +12,7 @@ from tests.faults.trial import SEEDS, Trial, check
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.thorough]
 KILLS = RecordsConfig().max_attempts
 RUN_SECONDS = 240
-LONG: dict[str, object] = {"num_inference_steps": 50, "width": 128, "height": 128, "samples": 2}
+LONG: dict[str, object] = {"num_inference_steps": 50, "width": 256, "height": 256, "samples": 2}
 """So that the poison is seen running in time."""
 
 
