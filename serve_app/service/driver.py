@@ -70,8 +70,9 @@ class Driver:
         self._rounds: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to make rounds."""
-        self._rounds = self.task(self._keep_rounds(), "rounds")
+        """Begin to make rounds, if it does not make them yet."""
+        if not self.alive:
+            self._rounds = self.task(self._keep_rounds(), "rounds")
 
     @property
     def alive(self) -> bool:
@@ -112,6 +113,7 @@ class Driver:
         """Give all jobs back, for another driver to take at once."""
         if self._rounds is not None:
             self._rounds.cancel()
+            await asyncio.wait({self._rounds})  # it lets go of its connection
         flights = list(self._flights.values())
         for flight in flights:
             if not flight.held.ending:
