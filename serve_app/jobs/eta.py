@@ -20,7 +20,6 @@ __all__ = [
     "etas",
     "evaluations",
     "group_of",
-    "load",
     "queue_position",
     "rate",
     "whole_load",
@@ -147,14 +146,6 @@ def queue_position(own: Waiting, all_waiting: Iterable[Waiting]) -> int:
         return 0
     mine = (own.created_at, own.id)
     return sum(not job.is_running and (job.created_at, job.id) < mine for job in all_waiting)
-
-
-def load(
-    waiting: Sequence[Waiting], recent: Sequence[Ran], now: float, first_guess_rate: float, engine: Engine
-) -> Load:
-    """Of one model."""
-    ends = etas(waiting, recent, now, first_guess_rate, engine)
-    return Load(len(waiting), round(max(ends.values(), default=0.0)))
 
 
 def whole_load(loads: Iterable[Load]) -> Load:

@@ -20,7 +20,6 @@ from serve_app.jobs.eta import (
     etas,
     evaluations,
     group_of,
-    load,
     queue_position,
     rate,
     whole_load,
@@ -147,10 +146,8 @@ def test_the_position_counts_those_that_came_before_and_have_not_started() -> No
 
 
 def test_the_load_of_models_that_work_side_by_side_is_the_longest() -> None:
-    one = load([waiting(id) for id in range(1, 4)], (), 100.0, 1280.0, ENGINE)
-    assert one == Load(queue_num=3, queue_time=3)
-    assert whole_load([one, Load(2, 40)]) == Load(5, 40)
-    assert whole_load([]) == load((), (), 0.0, 1.0, ENGINE) == Load(0, 0)
+    assert whole_load([Load(3, 3), Load(2, 40)]) == Load(5, 40)
+    assert whole_load([]) == Load(0, 0)
 
 
 def test_few_tokens_are_not_merged_so_they_run_with_the_others() -> None:
