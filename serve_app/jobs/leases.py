@@ -6,7 +6,7 @@ Every write of a driver counts only while the job has not ended and its fence is
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping, and_, bindparam, delete, select, tuple_, update
+from sqlalchemy import RowMapping, and_, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.jobs.database import Database
@@ -123,14 +123,15 @@ class Leases:
         async with self._database.write() as connection:
             await connection.execute(update(jobs).where(is_held(id, fence)).values(free))
 
-    async def end(self, id: int, fence: int, outcome: Outcome, now: float) -> bool:
+    async def end(self, id: int, fence: int, outcome: Outcome, now: float, started_at: float | None = None) -> bool:
         """End a job, with its webhook. False: somebody else ended it or has it, and nothing was written.
 
-        Of a success the init image is deleted at once; `retry` may want that of the others, so `purge_inputs`
-        deletes it later. Calling it again after RecordsUnavailable gives True also where it had ended then.
+        `started_at` counts where no round has written it. Of a success the init image is deleted at once; `retry`
+        may want that of the others, so `purge_inputs` deletes it later. Calling it again after RecordsUnavailable
+        gives True also where it had ended then.
         """
         async with self._database.write() as connection:
-            ended = update(jobs).where(is_held(id, fence)).values(_end(outcome, now))
+            ended = update(jobs).where(is_held(id, fence)).values(_end(outcome, now, started_at))
             if (await connection.execute(ended)).rowcount == 0:
                 return await _has_ended_so(connection, id, fence, outcome.state)
             if outcome.state == State.SUCCESS:
@@ -205,8 +206,9 @@ async def _write_previews(connection: AsyncConnection, beats: Iterable[Beat]) ->
         await connection.execute(other.values(preview=png, version=jobs.c.version + 1), drawn)
 
 
-def _end(outcome: Outcome, now: float) -> dict[str, object]:
+def _end(outcome: Outcome, now: float, started_at: float | None) -> dict[str, object]:
     return {
+        "started_at": jobs.c.started_at if started_at is None else func.coalesce(jobs.c.started_at, started_at),
         "state": outcome.state,
         "message": None if outcome.message is None else _storable(outcome.message),
         "sampler": outcome.sampler,

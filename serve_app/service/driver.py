@@ -181,7 +181,7 @@ class Driver:
         record, until = held.record, max(held.record.deadline_at, self._clock() + LAST_WORD_S)
         while True:
             try:
-                if await self._leases.end(record.id, record.fence, outcome, self._clock()):
+                if await self._leases.end(record.id, record.fence, outcome, self._clock(), held.started_at):
                     held.watch.lap(Stage.END)
                 else:
                     logger.warning("job %d was ended by another driver", record.id)

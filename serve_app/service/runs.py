@@ -64,7 +64,7 @@ class Runs:
         clock: Callable[[], float],
         news: Callable[[], None],
     ) -> None:
-        """`news` is called when there is more to write down than progress: a job has started, or has its pixels."""
+        """`news` is called when there is more to write down than progress: a job has started."""
         self._replicas = replicas
         self._leases = leases
         self._endings = endings
@@ -119,7 +119,6 @@ class Runs:
         held.generated(made.seconds, self._clock())
         held.watch.lap(Stage.HANDOVER)
         held.watch.carve({Stage.ENGINE: made.seconds}, Stage.HANDOVER, Stage.REACH)
-        self._news()
         order = self._order(held.record, made)
         images = await _patiently(lambda: self._replicas.finish(made, order), BUSY)
         held.watch.lap(Stage.FINISH)

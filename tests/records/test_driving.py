@@ -148,6 +148,15 @@ async def test_a_success_is_written_whole(database: Database, records: JobRecord
     assert due.entry == sent
 
 
+async def test_the_end_tells_the_start_where_no_round_did(records: JobRecords, leases: Leases) -> None:
+    for id in (1, 2, 3):
+        await accept(records, id)
+    await leases.round(OURS, [beat(1, started_at=NOW + 1)], NOW + 1)
+    for id, started_at in ((1, NOW + 2), (2, NOW + 2), (3, None)):
+        assert await leases.end(id, 1, outcome(), NOW + 3, started_at)
+    assert [(await read(records, id)).started_at for id in (1, 2, 3)] == [NOW + 1, NOW + 2, None]
+
+
 async def test_a_failure_tells_why_in_text_that_every_database_keeps(records: JobRecords, leases: Leases) -> None:
     await accept(records)
     assert await leases.end(7, 1, outcome(State.FAILED, message="broken \0 at \ud800 \u2605"), NOW)

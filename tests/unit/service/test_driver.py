@@ -157,11 +157,11 @@ async def test_an_end_waits_for_records_that_are_away(tmp_path: Path, monkeypatc
     async with bench(tmp_path) as one:
         end, tries = one.leases.end, []
 
-        async def away(id: int, fence: int, outcome: Outcome, now: float) -> bool:
+        async def away(id: int, fence: int, outcome: Outcome, now: float, started_at: float | None) -> bool:
             tries.append(outcome.state)
             if len(tries) < 3:
                 raise RecordsUnavailable("away")
-            return await end(id, fence, outcome, now)
+            return await end(id, fence, outcome, now, started_at)
 
         monkeypatch.setattr(one.leases, "end", away)
         assert (await one.ended((await one.accept()).id)).state == "success"
