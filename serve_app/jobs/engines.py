@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from serve_app.errors import ConfigError
+from serve_app.jobs import one_trip
 
 SQLITE = "sqlite+aiosqlite"
 POSTGRES = "postgresql+psycopg"
@@ -37,7 +38,11 @@ def parse_url(url: str) -> URL:
 def sqlite_engine(url: URL, connections: int, begin: str) -> AsyncEngine:
     """At most so many connections to a file; each transaction starts with the statement `begin`."""
     engine = create_async_engine(
-        url, pool_size=connections, max_overflow=0, pool_timeout=BUSY_S, connect_args={"timeout": BUSY_S}
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=BUSY_S,
+        connect_args={"timeout": BUSY_S, "async_creator_fn": one_trip.connect},
     )
     _set_up_sqlite(engine.sync_engine, begin)
     return engine

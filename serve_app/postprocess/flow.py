@@ -1,26 +1,17 @@
-"""The last stage of a job: check, redact, encode, store, in this order.
+"""The last stage of a job: check and encode, redact what was flagged, store.
 
 Fails closed: a requested check that cannot run fails the job, and nothing of it
 is stored. A job is done when all its pictures are stored.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from serve_app.messages import FinishOrder, Pixels, StoredImage, picture_names
 from serve_app.postprocess.encode import encode_png
 from serve_app.postprocess.redact import redact
 from serve_app.postprocess.safety import SafetyChecker, checked_flags
 from serve_app.postprocess.spool import Spool
-
-
-@dataclass(frozen=True, slots=True)
-class _Picture:
-    """One picture, redacted if need be, as PNG bytes."""
-
-    name: str
-    flagged: bool
-    png: bytes
 
 
 class Postprocessor:
@@ -37,20 +28,32 @@ class Postprocessor:
         SafetyCheckFailed at once, with nothing stored, or StorageFailed at `order.deadline_at`; then,
         or where it is cancelled, some pictures may be stored.
         """
+        names = picture_names(order.file_prefix, len(raster_pixels), order.temporary)
         async with self._spool.room(raster_pixels.nbytes, order.deadline_at):
-            pictures = await asyncio.to_thread(self._pictures, raster_pixels, order)
-            await self._spool.put_all({picture.name: picture.png for picture in pictures}, order.deadline_at)
-        return tuple(StoredImage(picture.name, picture.flagged) for picture in pictures)
-
-    def _pictures(self, pixels: Pixels, order: FinishOrder) -> list[_Picture]:
-        """The work for the CPU, off the event loop. All pictures are checked before one is encoded."""
-        flags = checked_flags(self._checker, pixels) if order.safety_check else (False,) * len(pixels)
-        names = picture_names(order.file_prefix, len(pixels), order.temporary)
-        return [
-            _Picture(
-                name=name,
-                flagged=flagged,
-                png=encode_png(redact(picture, order.safety_type) if flagged else picture, order.parameters),
+            flags, plain = await asyncio.gather(
+                self._flags(raster_pixels, order.safety_check),
+                asyncio.to_thread(_encoded, raster_pixels, order.parameters),
             )
-            for name, picture, flagged in zip(names, pixels, flags, strict=True)
-        ]
+            pngs = dict(zip(names, plain, strict=True))
+            if any(flags):
+                unsafe = {name: raster_pixels[place] for place, name in enumerate(names) if flags[place]}
+                pngs |= await asyncio.to_thread(_redacted, unsafe, order)
+            await self._spool.put_all(pngs, order.deadline_at)
+        return tuple(StoredImage(name, flagged) for name, flagged in zip(names, flags, strict=True))
+
+    async def _flags(self, pixels: Pixels, asked: bool) -> tuple[bool, ...]:
+        if not asked:
+            return (False,) * len(pixels)
+        return await asyncio.to_thread(checked_flags, self._checker, pixels)
+
+
+def _encoded(pixels: Pixels, parameters: str) -> list[bytes]:
+    """All pictures as they are, while the checker looks at them: most are safe, and that halves the wait."""
+    return [encode_png(picture, parameters) for picture in pixels]
+
+
+def _redacted(pictures: Mapping[str, Pixels], order: FinishOrder) -> dict[str, bytes]:
+    """Flagged pictures as their clients get them."""
+    return {
+        name: encode_png(redact(picture, order.safety_type), order.parameters) for name, picture in pictures.items()
+    }
