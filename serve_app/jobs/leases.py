@@ -110,9 +110,10 @@ class Leases:
     async def add_attempt(self, id: int, fence: int) -> int | None:
         """Count a run that killed or hung its replica: the new count, or None where the lease is lost.
 
-        After RecordsUnavailable it may have been counted.
+        What it had done counts no more. After RecordsUnavailable it may have been counted.
         """
-        counted = update(jobs).where(is_held(id, fence)).values(attempts=jobs.c.attempts + 1)
+        new = {"attempts": jobs.c.attempts + 1, "done": 0, "version": jobs.c.version + 1}
+        counted = update(jobs).where(is_held(id, fence)).values(new)
         async with self._database.write() as connection:
             row = (await connection.execute(counted.returning(jobs.c.attempts))).first()
         return None if row is None else int(row[0])

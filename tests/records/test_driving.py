@@ -124,6 +124,15 @@ async def test_a_round_of_many_jobs_tells_them_apart(records: JobRecords, leases
     assert all(now[id].version == 1 for id in range(5, 61) if not id % 7)
 
 
+async def test_what_an_attempt_had_done_is_forgotten_when_it_is_counted(records: JobRecords, leases: Leases) -> None:
+    await accept(records)
+    await leases.round(OURS, [beat(done=12, started_at=NOW + 1)], NOW)
+    before = await read(records)
+    assert await leases.add_attempt(7, 1) == 1
+    after = await read(records)
+    assert (before.done, after.done, after.version) == (12, 0, before.version + 1)
+
+
 async def test_attempts_are_counted_by_the_driver_only(records: JobRecords, leases: Leases) -> None:
     await accept(records)
     assert [await leases.add_attempt(7, 1), await leases.add_attempt(7, 1)] == [1, 2]
