@@ -31,8 +31,9 @@ from models.pocket.world import draw, prompt_for, random_scene
 PATH = "/api/v4/dreambooth/img2img"
 FOLDER = Path("build/bench-eta")
 SIDE = 64
-FIRST_JOBS = 16
-"""They end before the others come, so that the service knows its own pace."""
+HISTORY = 100
+"""Jobs that end before the others come: a service learns its pace from what it has done. With a tenth of it, it told
+twice the truth."""
 NEAR = 0.3
 CLIENTS = 4
 PATIENCE_S = 600.0
@@ -56,21 +57,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print."""
     parser = argparse.ArgumentParser(prog="python -m bench.eta", description=__doc__)
     parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--history", type=int, default=HISTORY, help="jobs that end before those come")
     options = parser.parse_args(arguments)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as data, served(Path(data).resolve()) as service:
-        print(json.dumps(measure(service, options.jobs)))
+        print(json.dumps(measure(service, options.history, options.jobs)))
 
 
-def measure(service: Served, count: int) -> dict[str, object]:
-    """The figures of so many jobs. Raises NotMeasured where one fails."""
+def measure(service: Served, history: int, count: int) -> dict[str, object]:
+    """The figures of `count` jobs after `history` others. Raises NotMeasured where one fails."""
     rng = np.random.default_rng(6)
-    _ends(service, [told.id for told in _submitted(service, _bodies(service, FIRST_JOBS, rng))])
+    _ends(service, [told.id for told in _submitted(service, _bodies(service, history, rng))])
     answered = _submitted(service, _bodies(service, count, rng))
     with ThreadPoolExecutor(CLIENTS) as clients:
         seen = [told for told in clients.map(partial(_seen, service), answered) if told is not None]
     ends = _ends(service, [told.id for told in answered])
     return {
+        "history": history,
         "jobs": count,
         "queued_when_asked": len(seen),
         "near_when_queued": _near(seen, ends),
