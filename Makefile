@@ -40,7 +40,7 @@ test: $(READY) ## Run the tests: unit (WORKERS at a time), integration over HTTP
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/records tests/storage
 	$(BIN)/python -m pytest tests/integration tests/compat tests/faults
 
-faults: $(READY) ## Kill, stop, fill and cut everything that jobs need (half an hour), then print the table
+faults: $(READY) ## Kill, stop, fill and cut everything that jobs need (a quarter of an hour), then print the table
 	rm -f build/faults.jsonl
 	$(BIN)/python -m pytest tests/faults -m "thorough or not thorough"
 	$(BIN)/python -m tests.faults.table

@@ -6,9 +6,7 @@ told, for the eta of that moment and for the one in the answer to each request (
 """
 
 import argparse
-import base64
 import http.client
-import io
 import json
 import tempfile
 import time
@@ -23,12 +21,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from bench.pictures import IMG2IMG, drawn_fields
 from bench.serving import HOST, NotMeasured, Served, served
-from models.pocket.world import draw, prompt_for, random_scene
 
-PATH = "/api/v4/dreambooth/img2img"
 FOLDER = Path("build/bench-eta")
 SIDE = 64
 HISTORY = 100
@@ -94,7 +90,7 @@ def _submitted(service: Served, bodies: Sequence[bytes]) -> list[Told]:
 
 
 def _submit(service: Served, body: bytes) -> Told:
-    answer = _asked(service, "POST", PATH, body)
+    answer = _asked(service, "POST", IMG2IMG, body)
     return Told(answer["id"], time.time(), answer["eta"])
 
 
@@ -146,14 +142,8 @@ def _bodies(service: Served, count: int, rng: np.random.Generator) -> list[bytes
 
 def _body(service: Served, rng: np.random.Generator) -> bytes:
     """A request for 5 to 50 steps at a strength of 0.3 to 0.9."""
-    start, wanted = random_scene(rng), random_scene(rng)
-    png = io.BytesIO()
-    Image.fromarray(draw(start, SIDE)).save(png, "PNG")
     fields = {
-        "key": service.key,
-        "model_id": "pocket",
-        "prompt": prompt_for(wanted.colour, wanted.thing, wanted.ground),
-        "init_image": base64.b64encode(png.getvalue()).decode(),
+        **drawn_fields(service, SIDE, rng),
         "num_inference_steps": int(rng.integers(5, 51)),
         "strength": round(float(rng.uniform(0.3, 0.9)), 2),
         "seed": int(rng.integers(2**31)),

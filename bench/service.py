@@ -5,9 +5,7 @@ one JSON object on the last line. `--quick` shows that all works and proves litt
 """
 
 import argparse
-import base64
 import http.client
-import io
 import json
 import os
 import platform
@@ -23,13 +21,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from PIL import Image
 
 from bench.overhead import AIM_MS, Sample, Spreads, over_rounds, read_server_timing, spreads, table, verdict
+from bench.pictures import IMG2IMG, drawn_fields
 from bench.serving import HOST, HAProxy, NotMeasured, Served, served
-from models.pocket.world import draw, prompt_for, random_scene
 
-PATH = "/api/v4/dreambooth/img2img"
 WARM_UP = 10
 """Requests before the measured ones."""
 STEPS, STRENGTH = 4, 0.7
@@ -112,7 +108,7 @@ def _ask(connection: http.client.HTTPConnection, body: bytes) -> Sample:
     """One request on a connection that stays open. Raises NotMeasured unless a success comes back with its stages."""
     start = time.perf_counter()
     try:
-        connection.request("POST", PATH, body, {"Content-Type": "application/json"})
+        connection.request("POST", IMG2IMG, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
         content = response.read()
     except (OSError, http.client.HTTPException) as error:
@@ -131,14 +127,8 @@ def _bodies(service: Served, plan: Plan, number: int) -> list[bytes]:
 
 
 def _body(service: Served, plan: Plan, rng: np.random.Generator) -> bytes:
-    start, wanted = random_scene(rng), random_scene(rng)
-    png = io.BytesIO()
-    Image.fromarray(draw(start, plan.side)).save(png, "PNG")
     fields = {
-        "key": service.key,
-        "model_id": "pocket",
-        "prompt": prompt_for(wanted.colour, wanted.thing, wanted.ground),
-        "init_image": base64.b64encode(png.getvalue()).decode(),
+        **drawn_fields(service, plan.side, rng),
         "num_inference_steps": STEPS,
         "strength": STRENGTH,
         "seed": int(rng.integers(2**31)),
