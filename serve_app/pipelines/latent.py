@@ -21,6 +21,7 @@ from serve_app.pipelines.addons import Addons
 from serve_app.pipelines.autoencoder import Posterior, decode_latents, encode_pictures, preview_colours
 from serve_app.pipelines.cache import ByteLru
 from serve_app.pipelines.lora import RowLoras
+from serve_app.pipelines.noise_ahead import NoiseAhead, taken
 from serve_app.pipelines.rows import SHRINK, LatentDraft, LatentRow, course_of
 from serve_app.pipelines.text import Fragments, TextEmbeds, TextKey, TextTower, encode_texts, level_texts, stack_text
 from serve_app.pipelines.weights import set_threads
@@ -50,6 +51,7 @@ class LatentPipeline:
         self._parse = parse
         self._addons = Addons(entry, parts)
         self._tables = SamplerTables()
+        self._ahead = NoiseAhead()
         self._unet_loras = RowLoras(parts.unet, entry.lora_bytes)
         self._text_loras = [RowLoras(tower.encoder, entry.lora_bytes) for tower in towers]
         self._texts: ByteLru[TextKey, TextEmbeds] = ByteLru(entry.prompt_cache_bytes)
@@ -122,6 +124,7 @@ class LatentPipeline:
     @torch.inference_mode()
     def denoise(self, rows: Sequence[LatentRow]) -> Tensor:
         """The model's raw outputs, guidance applied: float32 (rows, channels, height/8, width/8)."""
+        self._ahead.draw(rows)
         owners = [place for place, row in enumerate(rows) for _ in row.texts]
         scales = self._column([row.input_scale for row in rows])
         inputs = (torch.stack([row.latents for row in rows]) * scales)[owners].to(self._dtype)
@@ -147,9 +150,7 @@ class LatentPipeline:
             if row.stepper is not None:
                 row.latents = row.stepper.advance(row.done, row.latents[None], own[None], row.generator)[0]
             else:
-                course = row.draft.course
-                drawn = fresh_noise(row.latents, row.generator) if course.draws[row.done] else None
-                row.remember(own.clone() if course.reach else own, drawn)
+                row.remember(own, taken(row))
                 row.latents = row.next_latents()
             row.done += 1
 
@@ -209,7 +210,7 @@ class LatentPipeline:
         clean = posterior.sample(generator)
         noise = fresh_noise(clean, generator)
         own, noisy = draft.course.start
-        stepper = draft.plan.stepper() if draft.course.terms is None else None
+        stepper = draft.plan.stepper() if draft.course.sums is None else None
         return LatentRow(draft, generator, own * clean + noisy * noise, texts[0], texts[1], stepper)
 
     def _encode_pictures(self, drafts: Sequence[LatentDraft]) -> dict[int, Posterior]:

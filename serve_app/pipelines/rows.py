@@ -3,7 +3,9 @@
 A row owns all its state. A batch is only a view of rows that is gathered for one call.
 """
 
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import torch
@@ -20,9 +22,22 @@ from serve_app.samplers.table import LOOK_BACK, Stepper
 SHRINK = 8
 """Pixels on a side for each latent pixel: Stable Diffusion's autoencoders all have this factor."""
 
+NOTHING = torch.empty(0)
+"""Stands for a noise that was not drawn; a weight on it is an error of shapes."""
 
 Term = tuple[float, int, int]
 """A coefficient that counts, the place of its kind in `LatentRow.past`, and how many evaluations ago it was."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sum:
+    """What the next latents are, as `LatentRow.past` has the parts: the first times its weight, and the others."""
+
+    weight: Tensor | None
+    """Without dimensions, by which torch multiplies faster than by a float; None stands for 1."""
+    first: tuple[int, int]
+    """As in Term."""
+    others: list[Term]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,8 +46,8 @@ class Course:
 
     timesteps: list[float]
     input_scales: list[float]
-    terms: list[list[Term]] | None
-    """What the next latents are the sum of; None where each row has a stepper."""
+    sums: list[Sum] | None
+    """None where each row has a stepper."""
     draws: tuple[bool, ...]
     start: tuple[float, float]
     unconditional: int
@@ -46,7 +61,7 @@ def course_of(plan: Plan) -> Course:
     return Course(
         timesteps=facts.timesteps.tolist(),
         input_scales=facts.input_scales.tolist(),
-        terms=None if table is None else [_terms(row) for row in table.coefficients.tolist()],
+        sums=None if table is None else [_sum(row) for row in table.coefficients.tolist()],
         draws=() if table is None else table.draws,
         start=facts.start,
         unconditional=facts.unconditional,
@@ -54,10 +69,11 @@ def course_of(plan: Plan) -> Course:
     )
 
 
-def _terms(coefficients: Sequence[float]) -> list[Term]:
-    return [
-        (weight, column // LOOK_BACK, column % LOOK_BACK) for column, weight in enumerate(coefficients) if weight != 0.0
+def _sum(coefficients: Sequence[float]) -> Sum:
+    (weight, kind, ago), *others = [
+        (weight, column // LOOK_BACK, column % LOOK_BACK) for column, weight in enumerate(coefficients) if weight
     ]
+    return Sum(None if weight == 1 and others else torch.tensor(weight), (kind, ago), others)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,8 +143,16 @@ class LatentRow:
     """Where the sampler is no table: the row's own object."""
     done: int = 0
     """Evaluations made; written by `advance`."""
-    past: tuple[list[Tensor], list[Tensor], list[Tensor | None]] = field(default_factory=lambda: ([], [], []))
-    """Samples, model outputs, and noises (None where none was drawn), latest first; written by `remember`."""
+    noise: Future[Tensor] | None = None
+    """Like `latents`, what the next evaluation's step adds, while or after it is drawn; written by `NoiseAhead`, taken
+    by `advance`."""
+    past: tuple[deque[Tensor], deque[Tensor], deque[Tensor]] = field(init=False)
+    """Samples, model outputs and noises (`NOTHING` where none was drawn), latest first, as many as a coefficient
+    reaches; written by `remember`."""
+
+    def __post_init__(self) -> None:
+        most = self.draft.course.reach + 1
+        self.past = (deque(maxlen=most), deque(maxlen=most), deque(maxlen=most))
 
     @property
     def remaining(self) -> int:
@@ -161,25 +185,30 @@ class LatentRow:
         assert self.negative is not None
         return self.negative
 
-    def remember(self, output: Tensor, noise: Tensor | None) -> None:
+    @property
+    def draws(self) -> bool:
+        """Whether the step after the next evaluation takes fresh noise."""
+        return self.stepper is None and self.draft.course.draws[self.done]
+
+    def remember(self, output: Tensor, noise: Tensor) -> None:
         """Put what this evaluation saw before what earlier ones saw; what no coefficient reaches is forgotten."""
         samples, outputs, noises = self.past
-        samples.insert(0, self.latents)
-        outputs.insert(0, output)
-        noises.insert(0, noise)
-        for kind in self.past:
-            del kind[self.draft.course.reach + 1 :]
+        samples.appendleft(self.latents)
+        outputs.appendleft(output.clone() if self.draft.course.reach else output)  # keeps no call's whole output
+        noises.appendleft(noise)
 
     def next_latents(self) -> Tensor:
         """The weighted sum that the sampler's table says, over what is remembered."""
-        assert self.draft.course.terms is not None
-        (weight, kind, ago), *rest = self.draft.course.terms[self.done]
-        latents = self._past(kind, ago) * weight
-        for weight, kind, ago in rest:
-            latents.add_(self._past(kind, ago), alpha=weight)
+        assert self.draft.course.sums is not None
+        own, past = self.draft.course.sums[self.done], self.past
+        kind, ago = own.first
+        others = iter(own.others)
+        if own.weight is not None:
+            latents = past[kind][ago] * own.weight
+        else:
+            first = past[kind][ago]
+            weight, kind, ago = next(others)
+            latents = torch.add(first, past[kind][ago], alpha=weight)
+        for weight, kind, ago in others:
+            latents.add_(past[kind][ago], alpha=weight)
         return latents
-
-    def _past(self, kind: int, ago: int) -> Tensor:
-        value = self.past[kind][ago]
-        assert value is not None, "a weight on noise that was not drawn"
-        return value

@@ -25,6 +25,8 @@ LANES = 32
 
 LANE_SCALE = 4.0
 RANK_TOLERANCE = 1e-9
+ROUNDING = 1e-9
+"""Coefficients smaller than this share of the largest are the solver's rounding errors, and 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,5 +173,6 @@ def _solve(columns: Mapping[int, Tensor], after: Tensor, units: int) -> tuple[Te
     found = torch.linalg.lstsq(scaled, after[:units, None], rcond=RANK_TOLERANCE, driver="gelsd").solution[:, 0]
     row = torch.zeros(HISTORY, dtype=torch.float64)
     row[list(columns)] = found / lengths
+    row[row.abs() < ROUNDING * row.abs().max()] = 0.0
     residual = (matrix @ row[list(columns)] - after).abs().max() / after.abs().max().clamp_min(1e-300)
     return row, float(residual)

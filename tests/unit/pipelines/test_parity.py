@@ -87,6 +87,16 @@ def test_what_happens_to_other_rows_changes_nothing_in_a_row(ours: SdPipeline, n
     assert (row.latents - alone).abs().max() <= 1e-5 * alone.abs().max()
 
 
+@pytest.mark.parametrize("name", ["EulerAncestralDiscreteScheduler", "ScoreSdeVeScheduler"])
+def test_a_call_that_is_made_again_takes_the_noise_that_was_begun(ours: SdPipeline, name: str) -> None:
+    asked = make_job(sampler=SamplerChoice(name), steps=4)
+    (row,) = encode(ours, asked)
+    while row.remaining:
+        ours.denoise([row])
+        step(ours, [row])
+    assert torch.equal(row.latents, latents_of(ours, asked)[0])
+
+
 def test_guidance_one_runs_no_unconditional_twin(ours: SdPipeline) -> None:
     plain, guided = encode(ours, make_job(guidance_scale=1.0), make_job())
     assert (plain.width, guided.width) == (1, 2)
