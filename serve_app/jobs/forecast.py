@@ -7,23 +7,24 @@ from dataclasses import dataclass
 
 from serve_app.config import ModelEntry
 from serve_app.jobs.eta import (
+    FIRST_GUESS,
     LEAST_ETA_S,
     RECENT,
     Engine,
     Load,
+    Pace,
     Ran,
     Waiting,
     eta_s,
     etas,
     group_of,
+    pace_of,
     queue_position,
 )
 from serve_app.jobs.job_json import read_job
 from serve_app.jobs.records import JobRecord, JobRecords
 from serve_app.jobs.rows import OPEN
 
-FIRST_GUESS_RATE = 50_000.0
-"""Cost per second, for a model that has ended no job yet."""
 KEPT_S = 0.5
 SHARE = 0.1
 """Of one processor, at most, is spent on working it out."""
@@ -45,7 +46,7 @@ class _Outlook:
     at: float
     good_until: float
     waiting: Sequence[Waiting]
-    recent: Sequence[Ran]
+    pace: Pace
     ends: Mapping[int, float]
 
 
@@ -68,9 +69,7 @@ class Forecast:
         if record.id in seen.ends:
             left = seen.ends[record.id] - (self._clock() - seen.at)
         else:
-            left = await asyncio.to_thread(
-                eta_s, own, seen.waiting, seen.recent, self._clock(), FIRST_GUESS_RATE, self._engine
-            )
+            left = await asyncio.to_thread(eta_s, own, seen.waiting, seen.pace, self._engine)
         return Prospect(max(LEAST_ETA_S, left), queue_position(own, seen.waiting))
 
     async def load(self) -> Load:
@@ -88,9 +87,15 @@ class Forecast:
         waiting = await self._records.unended(self._model_id)
         recent = await self._records.recent(self._model_id, RECENT) if waiting else ()
         at, began = self._clock(), time.monotonic()
-        ends = await asyncio.to_thread(etas, waiting, recent, at, FIRST_GUESS_RATE, self._engine)
+        pace, ends = await asyncio.to_thread(self._rehearse, waiting, recent, at)
         kept_s = max(KEPT_S, (time.monotonic() - began) / SHARE)
-        return _Outlook(at, at + kept_s, waiting, recent, ends)
+        return _Outlook(at, at + kept_s, waiting, pace, ends)
+
+    def _rehearse(
+        self, waiting: Sequence[Waiting], recent: Sequence[Ran], now: float
+    ) -> tuple[Pace, Mapping[int, float]]:
+        pace = pace_of(recent, waiting, now) or FIRST_GUESS
+        return pace, etas(waiting, pace, self._engine)
 
 
 def waiting_of(record: JobRecord) -> Waiting:

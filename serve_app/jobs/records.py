@@ -90,7 +90,7 @@ class JobRecords:
         """The last accepted of this model's jobs that ended well, newest first; only those that ran once."""
         undisturbed = and_(jobs.c.fence == FIRST_FENCE, jobs.c.attempts == 0, jobs.c.started_at.is_not(None))
         query = (
-            select(jobs.c.cost, jobs.c.started_at, jobs.c.ended_at)
+            select(jobs.c.cost, jobs.c.created_at, jobs.c.started_at, jobs.c.ended_at)
             .where(jobs.c.model_id == model_id, jobs.c.state == State.SUCCESS, undisturbed)
             .order_by(jobs.c.created_at.desc())
             .limit(limit)

@@ -75,6 +75,18 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a model works while it has enough to do."""
+
+    job_s: float
+    """Seconds that each job takes, whatever it costs."""
+    cost_s: float
+    """Seconds for each unit of cost, of all replicas together."""
+    lately: float
+    """Cost per second since the oldest job that waits was accepted: by it the planner's clock has moved."""
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """What decides how many rows of a model run at once, as its catalogue entry says it."""
 
@@ -99,7 +111,8 @@ class Engine:
         return self.replicas * self.rows_in_flight * self.knee
 
     def clock_speed(self, groups: Iterable[GroupKey], rate: float) -> float:
-        """Latent pixels a second by which each replica's planner ages its rows, while all these groups have some."""
+        """Latent pixels a second by which each replica's planner ages its rows at `rate` cost per second in all, while
+        all these groups have some."""
         shares = [1 / group.pixels for group in groups]
         calls = rate / self.replicas / (self.rows_per_call * self.knee)
         return calls * len(shares) / sum(shares)
@@ -116,6 +129,7 @@ class _Row:
     """One sample. `evaluations` is written at every step, the rest never."""
 
     rank: float
+    created_at: float
     job: int
     group: GroupKey
     width: float
@@ -125,16 +139,15 @@ class _Row:
 class Rehearsal:
     """One future of a queue, in which nobody comes and nobody is cancelled."""
 
-    def __init__(self, waiting: Sequence[Waiting], engine: Engine, rate: float) -> None:
-        """`rate` is cost per second, of all replicas together, and more than 0."""
+    def __init__(self, waiting: Sequence[Waiting], engine: Engine, pace: Pace) -> None:
         self._engine = engine
-        self._rate = rate
+        self._pace = pace
         self._clock = 0.0
         self._room = engine.room
         self._ready: dict[GroupKey, list[_Row]] = {job.group: [] for job in waiting}
         """Rows that may run, in the planner's order."""
         self._left = Counter({job.id: job.samples for job in waiting})
-        speed = engine.clock_speed(self._ready, rate) if waiting else 0.0
+        speed = engine.clock_speed(self._ready, pace.lately) if waiting else 0.0
         for job in (job for job in waiting if job.is_running):
             for row in _rows(job, speed):
                 self._admit(row)
@@ -147,6 +160,7 @@ class Rehearsal:
         ends: dict[int, float] = {}
         while until not in ends and (self._fill() or any(self._ready.values())):
             for job in self._step():
+                self._clock += self._pace.job_s
                 ends[job] = self._clock
         return ends
 
@@ -169,7 +183,7 @@ class Rehearsal:
         """
         calls = [self._call(group, rows) for group, rows in self._ready.items() if rows]
         turn = min(row.evaluations * row.group.pixels for call in calls for row in call)
-        self._clock += turn * sum(row.width for call in calls for row in call) / self._rate
+        self._clock += turn * sum(row.width for call in calls for row in call) * self._pace.cost_s
         return [job for call in calls for row in call for job in self._advance(row, turn)]
 
     def _call(self, group: GroupKey, rows: list[_Row]) -> list[_Row]:
@@ -196,8 +210,9 @@ class Rehearsal:
 
 def _rows(job: Waiting, clock_speed: float) -> list[_Row]:
     rank = PATIENCE * job.remaining / job.samples + clock_speed * job.created_at
-    return [_Row(rank, job.id, job.group, job.row_width, job.evaluations) for _ in range(job.samples)]
+    made = (rank, job.created_at, job.id, job.group, job.row_width, job.evaluations)
+    return [_Row(*made) for _ in range(job.samples)]
 
 
-def _order(row: _Row) -> tuple[float, int]:
-    return row.rank, row.job
+def _order(row: _Row) -> tuple[float, float, int]:
+    return row.rank, row.created_at, row.job

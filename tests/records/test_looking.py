@@ -47,8 +47,9 @@ async def test_an_estimate_learns_from_the_newest_jobs_that_ran_once_and_well(
     await leases.end(4, 1, outcome(), NOW + 14)
     await claim_ids(leases)
     await leases.end(5, 2, outcome(), NOW + 15)
-    assert await records.recent("pocket", 9) == [Ran(2, NOW + 10, NOW + 12), Ran(1, NOW + 10, NOW + 11)]
-    assert await records.recent("pocket", 1) == [Ran(2, NOW + 10, NOW + 12)]
+    second = Ran(2, NOW + 2, NOW + 10, NOW + 12)
+    assert await records.recent("pocket", 9) == [second, Ran(1, NOW + 1, NOW + 10, NOW + 11)]
+    assert await records.recent("pocket", 1) == [second]
     assert await records.recent("other", 9) == []
 
 

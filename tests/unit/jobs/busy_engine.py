@@ -55,6 +55,8 @@ class Device:
 
     overhead_s: float
     pixel_s: float
+    job_s: float = 0.0
+    """Of the same time goes to each job besides: pictures in and out, the check, storing."""
 
     def seconds(self, plan: StepPlan) -> float:
         return self.overhead_s + self.pixel_s * plan.width * plan.group.pixels
@@ -77,7 +79,7 @@ class Day:
         """The jobs that have not ended, and those accepted last that have."""
         waiting = [job.told(now) for job in self.jobs if job.at <= now < job.ended_at]
         ended = sorted((job for job in self.jobs if job.ended_at <= now), key=lambda job: -job.at)
-        return waiting, [Ran(job.cost, job.started_at or 0.0, job.ended_at) for job in ended[:RECENT]]
+        return waiting, [Ran(job.cost, job.at, job.started_at or 0.0, job.ended_at) for job in ended[:RECENT]]
 
     def _tick(self) -> bool:
         while self._coming and self._coming[-1].at <= self._now:
@@ -92,6 +94,7 @@ class Day:
         self._planner.update(StepReport(plan, tuple(self._advances(plan))))
         for job in self._of(plan):
             job.seen.append((self._now, job.total - job.left))
+            self._now += 0.0 if job.left else self._device.job_s
             job.ended_at = self._now + STORING_S
         return True
 

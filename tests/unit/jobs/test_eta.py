@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from serve_app.config import POCKET
 from serve_app.engine.state import GroupKey
 from serve_app.jobs.eta import (
+    FIRST_GUESS,
     Engine,
     Load,
-    Ran,
+    Pace,
     Waiting,
     cost,
     eta_s,
     etas,
     evaluations,
     group_of,
+    pace_of,
     queue_position,
-    rate,
     whole_load,
 )
 from serve_app.messages import SAMPLER_NAMES, SamplerChoice
@@ -30,7 +31,8 @@ from tests.unit.jobs.busy_engine import ONE_SIZE, SIZES, Asked, Day, Device, mix
 
 SMALL, LARGE = GroupKey(8, 8), GroupKey(16, 16)
 ENGINE = Engine.of(POCKET)
-CPU, GPU = Device(0.0075, 1.5e-4), Device(0.05, 7.5e-5)
+PACE = Pace(0.0, 1 / 1280, 0.0)
+CPU, GPU, SMALL_CPU = Device(0.0075, 1.5e-4), Device(0.05, 7.5e-5), Device(0.0075, 5e-5, 0.08)
 QUEUED = 200
 FIRST_AT = 15.0
 EVERY_S = 0.02
@@ -44,7 +46,7 @@ def waiting(id: int, cost: int = 1280, done: int = 0, **other: object) -> Waitin
 
 
 def ends(jobs: Sequence[Waiting], speed: float = 1280.0) -> dict[int, float]:
-    return etas(jobs, (), now=100.0, first_guess_rate=speed, engine=ENGINE)
+    return etas(jobs, Pace(0.0, 1 / speed, 0.0), ENGINE)
 
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
@@ -68,42 +70,9 @@ def test_a_strength_that_leaves_no_step_still_costs_one_evaluation() -> None:
     assert cost(20, 0.0, 7.5, 1, 64, 64, None) == 2 * 64
 
 
-def test_the_rate_counts_what_ran_at_once_once() -> None:
-    assert rate([Ran(100, 0, 10), Ran(100, 5, 15), Ran(100, 20, 25)], (), now=1000) == pytest.approx(300 / 20)
-
-
-def test_the_rate_of_a_busy_stretch_counts_and_not_that_of_lone_jobs_before_it() -> None:
-    lone = [Ran(100, 2.0 * start, 2.0 * start + 1) for start in range(60)]
-    crowd = [Ran(100, 200 + start // 8, 201 + start // 8 + start % 8 / 100) for start in range(32)]
-    assert rate(lone, (), 200) == pytest.approx(100)
-    assert rate([*crowd, *lone], (), 230) == pytest.approx(800, rel=0.1)
-
-
-def test_a_long_jobs_work_is_spread_over_its_time() -> None:
-    quick = [Ran(10, 1000 + start, 1001 + start) for start in range(63)]
-    assert rate([*quick, Ran(10_000, 0, 1063)], (), 1063) == pytest.approx(10 + 10_000 / 1063, rel=0.05)
-
-
-def test_the_order_in_which_ended_jobs_are_told_does_not_matter() -> None:
-    ran = [Ran(10 * start, start, start + 10) for start in range(100)]
-    assert rate(ran, (), 200) == rate(ran[::-1], (), 200) == rate(random.Random(1).sample(ran, 100), (), 200)
-
-
-def test_without_a_job_that_has_ended_the_progress_of_those_that_run_is_the_rate() -> None:
-    half = waiting(1, cost=1000, done=5, started_at=90.0)
-    assert rate((), [half], now=100.5) == pytest.approx(500 / 10)
-    assert rate((), [waiting(1)], now=100.0) is None
-    assert rate((), (), now=100.0) is None
-
-
-def test_the_first_job_ever_is_guessed() -> None:
-    own = waiting(1, cost=1280)
-    assert eta_s(own, (), (), 1.0, 640.0, ENGINE) == pytest.approx(2)
-
-
-def test_a_job_alone_needs_what_is_left_of_it() -> None:
-    job = waiting(1, cost=1280, done=5, started_at=None)
-    assert eta_s(job, [job], [Ran(1280, 0, 10)], 100.0, 1.0, ENGINE) == pytest.approx(5)
+def test_a_job_takes_its_own_seconds_besides_those_of_its_cost() -> None:
+    jobs = [waiting(id, created_at=0.0) for id in range(1, 4)]
+    assert etas(jobs, Pace(2.0, 1 / 1280, 0.0), ENGINE) == pytest.approx({1: 5, 2: 7, 3: 9})
 
 
 def test_an_eta_is_never_nothing() -> None:
@@ -120,12 +89,12 @@ def test_the_shorter_of_two_ends_first_and_the_longer_when_all_work_is_done() ->
 def test_one_job_is_told_what_all_are_told() -> None:
     many = [waiting(id, cost=1280 * (1 + id % 7), group=SMALL if id % 3 else LARGE) for id in range(1, 60)]
     told = ends(many)
-    assert all(eta_s(job, many, (), 100.0, 1280.0, ENGINE) == pytest.approx(told[job.id]) for job in many)
+    assert all(eta_s(job, many, PACE, ENGINE) == pytest.approx(told[job.id]) for job in many)
 
 
 def test_a_job_accepted_a_moment_ago_need_not_be_on_the_list() -> None:
     many = [waiting(id) for id in range(1, 30)]
-    assert eta_s(many[-1], many[:-1], (), 100.0, 1280.0, ENGINE) == pytest.approx(ends(many)[29])
+    assert eta_s(many[-1], many[:-1], PACE, ENGINE) == pytest.approx(ends(many)[29])
 
 
 def test_samples_of_a_job_run_side_by_side() -> None:
@@ -135,7 +104,7 @@ def test_samples_of_a_job_run_side_by_side() -> None:
 
 def test_two_replicas_take_twice_the_rows_at_once() -> None:
     jobs = [waiting(id, created_at=0.0) for id in range(1, 33)]
-    one, two = (etas(jobs, (), 0.0, 1280.0, replace(ENGINE, replicas=replicas)) for replicas in (1, 2))
+    one, two = (etas(jobs, PACE, replace(ENGINE, replicas=replicas)) for replicas in (1, 2))
     assert sorted(set(one.values())) == pytest.approx([8, 16, 24, 32])
     assert sorted(set(two.values())) == pytest.approx([16, 32])
 
@@ -163,7 +132,8 @@ def asked_at(day: Day, moment: Callable[[Asked], float]) -> Iterator[bool]:
             continue
         jobs, recent = day.records(now)
         own = next(one for one in jobs if one.id == job.id)
-        told, truth = eta_s(own, jobs, recent, now, 1000.0, ENGINE), job.ended_at - now
+        told = eta_s(own, jobs, pace_of(recent, jobs, now) or FIRST_GUESS, ENGINE)
+        truth = job.ended_at - now
         yield abs(told - truth) <= 0.3 * truth
 
 
@@ -172,7 +142,7 @@ def share(hits: Sequence[bool]) -> float:
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("device", [CPU, GPU], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("device", [CPU, GPU, SMALL_CPU], ids=["cpu", "gpu", "cpu that stores too"])
 @pytest.mark.parametrize(("sizes", "samples"), [(ONE_SIZE, (1,)), (SIZES, (1, 1, 1, 2, 4))], ids=["alike", "mixed"])
 def test_of_two_hundred_queued_jobs_more_than_half_hear_the_truth_within_thirty_percent(
     seed: int, device: Device, sizes: dict[GroupKey, float], samples: Sequence[int]
@@ -187,8 +157,9 @@ def test_of_two_hundred_queued_jobs_more_than_half_hear_the_truth_within_thirty_
     }
     shares = {name: share(list(asked_at(day, moment))) for name, moment in moments.items()}
     print({name: f"{part:.0%}" for name, part in shares.items()})
-    assert min(shares.values()) > 0.5
-    assert shares["when all were queued"] > 0.7
+    assert shares["when all were queued"] > 0.8
+    assert shares["at some later time"] > 0.5
+    assert shares["when it was accepted"] > 0.2  # shorter ones that come later go before it, and nobody can know them
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60))
@@ -197,6 +168,6 @@ def test_every_job_ends_and_the_last_one_when_all_work_is_done(seed: int, count:
     jobs = [job.told(0.0) for job in mixed_jobs(rng, count, float, SIZES, (1, 2, 4))]
     begun = [replace(job, state="running", done=rng.randint(0, job.total)) for job in jobs[::3]]
     jobs = [*begun, *jobs[1::3]]
-    found = etas(jobs, (), 0.0, 640.0, ENGINE)
+    found = etas(jobs, Pace(0.0, 1 / 640, 0.0), ENGINE)
     assert found.keys() == {job.id for job in jobs}
     assert max(found.values()) == pytest.approx(max(0.1, sum(job.remaining for job in jobs) / 640))
