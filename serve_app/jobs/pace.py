@@ -2,7 +2,7 @@
 
 A job takes some seconds whatever it asks for (texts, pictures in and out, the check, the store), and some for each unit
 of its cost. Both are read off stretches of work in which about as many jobs ran abreast as will now.
-The constants below were chosen on the records of ten runs of `bench.eta` and on the days of tests/unit/jobs/busy_engine.py.
+The constants below were chosen on the records of ten runs of `bench.eta`, and on tests/unit/jobs/busy_engine.py.
 """
 
 from collections.abc import Iterator, Sequence
