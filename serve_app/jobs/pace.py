@@ -119,7 +119,7 @@ def _past(recent: Sequence[Ran], waiting: Sequence[Waiting], seen: float) -> _Pa
     ]
     return _Past(
         work=sorted([*recent, *begun], key=lambda ran: ran.started_at),
-        came=[job.created_at for job in (*recent, *waiting)],
+        came=[*(job.created_at for job in recent), *(job.created_at for job in waiting)],
         ended=sorted(ran.ended_at for ran in recent if ran.ended_at <= seen),
         seen=seen,
     )
