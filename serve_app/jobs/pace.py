@@ -18,6 +18,8 @@ STRETCHES = 16
 """So many are looked at, the latest that are alike."""
 LEAST_S = 0.6
 """What is shorter tells more of chance than of speed."""
+CALM_S = 1.0
+"""Likewise, of all stretches without a rush."""
 ALIKE = 4.0
 """Times as many jobs abreast, or as few."""
 RUSH = 2.0
@@ -128,7 +130,7 @@ def _past(recent: Sequence[Ran], waiting: Sequence[Waiting], seen: float) -> _Pa
 def _calm(stretches: Sequence[Stretch]) -> Sequence[Stretch]:
     """Those without a rush, where they are long enough to tell."""
     calm = [one for one in stretches if one.accepted <= RUSH * one.ended]
-    return calm if sum(one.busy_s for one in calm) >= LEAST_S else stretches
+    return calm if sum(one.busy_s for one in calm) >= CALM_S else stretches
 
 
 def _alike(stretches: Sequence[Stretch], abreast: int) -> Sequence[Stretch]:

@@ -30,7 +30,7 @@ from serve_app.samplers.plan import SamplerTables
 from tests.unit.jobs.busy_engine import ONE_SIZE, SIZES, Asked, Day, Device, mixed_jobs, quiet_morning
 
 SMALL, LARGE = GroupKey(8, 8), GroupKey(16, 16)
-ENGINE = Engine.of(POCKET)
+ENGINE = replace(Engine.of(POCKET), rows_per_call=16)
 PACE = Pace(0.0, 1 / 1280, 0.0)
 CPU, GPU, SMALL_CPU = Device(0.0075, 1.5e-4), Device(0.05, 7.5e-5), Device(0.0075, 5e-5, 0.08)
 QUEUED = 200
