@@ -13,7 +13,7 @@ from models.pocket.world import Scene, draw
 from tests.integration.asking import IMG2IMG, Pixels, b64, pixels_of, png
 
 SIDE = 64
-STEPS = 40
+STEPS = 20
 INIT_B64 = b64(png(draw(Scene("circle", "yellow", "green"), SIDE)))
 PATIENCE_S = 240.0
 PAUSE_S = 0.5
