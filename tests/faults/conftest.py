@@ -46,7 +46,7 @@ async def _undisturbed(service: FaultService) -> Reference:
         await trial.submit()
         trial.strikes()
         await trial.until_ended()
-        trial.reference = {job.seed: await trial.client.picture(job) for job in trial.jobs}
+        trial.reference = await trial.pictures()
         check(await trial.finish("none"))
         return trial.reference
 

@@ -59,7 +59,7 @@ async def _undisturbed(service: FaultService, steps: int) -> Reference:
     async with trying(service, {}) as calm:
         await calm.submit(num_inference_steps=steps)
         await calm.until_ended()
-        return {job.seed: await calm.client.picture(job) for job in calm.jobs}
+        return await calm.pictures()
 
 
 async def _replaced(service: FaultService, title: str, how: signal.Signals) -> None:

@@ -86,6 +86,10 @@ class Trial:
         """Wait until all jobs have ended."""
         await self._ends()
 
+    async def pictures(self) -> Reference:
+        """Of all jobs, which have ended well, by their seeds."""
+        return {job.seed: await self.client.picture(job) for job in self.jobs}
+
     async def seen(self) -> list[dict[str, Any]]:
         """The resources of all jobs now."""
         return [await self.client.look(job) for job in self.jobs]
