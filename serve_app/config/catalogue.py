@@ -102,6 +102,6 @@ POCKET = ModelEntry(
         Weights(id="frame", source="models/pocket/extras/lora-frame.safetensors"),
     ),
     embeddings=(Weights(id="dusk", source="models/pocket/extras/embedding-dusk.safetensors"),),
-    rows_per_call=32,
+    rows_per_call=16,
     knee_pixels=64 * 64,
 )

@@ -47,7 +47,7 @@ class Waiting:
     @property
     def remaining(self) -> float:
         """Cost to come."""
-        return self.cost * self._share_to_come
+        return self.cost * self.share_to_come
 
     @property
     def finished(self) -> float:
@@ -62,7 +62,7 @@ class Waiting:
     @property
     def evaluations(self) -> float:
         """To come, of one sample."""
-        return self.total * self._share_to_come / self.samples
+        return self.total * self.share_to_come / self.samples
 
     @property
     def row_width(self) -> float:
@@ -70,7 +70,8 @@ class Waiting:
         return self.cost / (max(1, self.total) * self.group.pixels)
 
     @property
-    def _share_to_come(self) -> float:
+    def share_to_come(self) -> float:
+        """Of the whole job, as its evaluations tell."""
         return max(0.0, 1 - self.done / max(1, self.total))
 
 
@@ -141,12 +142,13 @@ class Rehearsal:
 
     def __init__(self, waiting: Sequence[Waiting], engine: Engine, pace: Pace) -> None:
         self._engine = engine
-        self._pace = pace
+        self._cost_s = pace.cost_s
         self._clock = 0.0
         self._room = engine.room
         self._ready: dict[GroupKey, list[_Row]] = {job.group: [] for job in waiting}
         """Rows that may run, in the planner's order."""
         self._left = Counter({job.id: job.samples for job in waiting})
+        self._own_s = {job.id: pace.job_s * job.share_to_come for job in waiting}
         speed = engine.clock_speed(self._ready, pace.lately) if waiting else 0.0
         for job in (job for job in waiting if job.is_running):
             for row in _rows(job, speed):
@@ -160,7 +162,7 @@ class Rehearsal:
         ends: dict[int, float] = {}
         while until not in ends and (self._fill() or any(self._ready.values())):
             for job in self._step():
-                self._clock += self._pace.job_s
+                self._clock += self._own_s[job]
                 ends[job] = self._clock
         return ends
 
@@ -183,7 +185,7 @@ class Rehearsal:
         """
         calls = [self._call(group, rows) for group, rows in self._ready.items() if rows]
         turn = min(row.evaluations * row.group.pixels for call in calls for row in call)
-        self._clock += turn * sum(row.width for call in calls for row in call) * self._pace.cost_s
+        self._clock += turn * sum(row.width for call in calls for row in call) * self._cost_s
         return [job for call in calls for row in call for job in self._advance(row, turn)]
 
     def _call(self, group: GroupKey, rows: list[_Row]) -> list[_Row]:

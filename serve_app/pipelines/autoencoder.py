@@ -18,6 +18,8 @@ from serve_app.messages import Pixels
 T = TypeVar("T")
 BATCH_PIXELS = 4 * 512 * 512
 """Pixels that one VAE call may hold: its activations are what fills a device's memory."""
+CPU_BATCH_PIXELS = 8 * 64 * 64
+"""A CPU gains from no more: 32 pictures of 64 x 64 take 155 ms by eight, 172 ms and 117 MiB instead of 35 at once."""
 SWATCHES, SWATCH_SIDE, SWATCH_GRID = 8, 16, 8
 
 
@@ -43,7 +45,7 @@ class Posterior:
 def encode_pictures(vae: AutoencoderKL, pictures: Sequence[Pixels]) -> list[Posterior]:
     """The posteriors of pictures (height, width, 3) of one size, in as few calls as memory allows."""
     made: list[Posterior] = []
-    for part in _batches(pictures, pictures[0].shape[0] * pictures[0].shape[1]):
+    for part in _batches(vae, pictures, pictures[0].shape[0] * pictures[0].shape[1]):
         pixels = torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2).to(vae.device, vae.dtype)
         parameters = vae.encode(pixels / 127.5 - 1).latent_dist.parameters
         made += [Posterior(each.clone(), vae.config.scaling_factor) for each in parameters.split(1)]
@@ -53,7 +55,7 @@ def encode_pictures(vae: AutoencoderKL, pictures: Sequence[Pixels]) -> list[Post
 def decode_latents(vae: AutoencoderKL, latents: Tensor) -> list[Pixels]:
     """uint8 RGB (height, width, 3) of each of the latents (n, channels, height/8, width/8)."""
     made: list[Pixels] = []
-    for part in _batches(latents.unbind(), latents.shape[2] * latents.shape[3] * 64):
+    for part in _batches(vae, latents.unbind(), latents.shape[2] * latents.shape[3] * 64):
         scaled = (torch.stack(list(part)) / vae.config.scaling_factor).to(vae.dtype)
         colours = vae.decode(scaled, return_dict=False)[0].float()
         pixels = ((colours / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
@@ -79,6 +81,6 @@ def preview_colours(vae: AutoencoderKL) -> Tensor:
     return torch.linalg.lstsq(inputs, wanted / 127.5 - 1).solution.T.contiguous().to(vae.device)
 
 
-def _batches(items: Sequence[T], pixels: int) -> list[Sequence[T]]:
-    size = max(1, BATCH_PIXELS // pixels)
+def _batches(vae: AutoencoderKL, items: Sequence[T], pixels: int) -> list[Sequence[T]]:
+    size = max(1, (CPU_BATCH_PIXELS if vae.device.type == "cpu" else BATCH_PIXELS) // pixels)
     return [items[start : start + size] for start in range(0, len(items), size)]
