@@ -25,6 +25,8 @@ STALLED_SECONDS = 120.0
 """A job that makes no step for this long means a device that hangs."""
 HEARTBEAT_S = 5.0
 """The driver hears something at least this often."""
+LET_IN_S = 0.1
+"""From the word that a suspect was let in to its start: the word must arrive even if the job kills the replica at once."""
 
 
 class Diffusion:
@@ -48,6 +50,9 @@ class Diffusion:
         if suspect:
             self._suspected = job.id
         try:
+            if suspect:
+                yield Progress(0, 0)
+                await asyncio.sleep(LET_IN_S)
             async with aclosing(self._run(job)) as events:
                 async for event in events:
                     yield event

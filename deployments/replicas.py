@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from ray.exceptions import RayError
+from ray.exceptions import ObjectLostError, RayError
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
@@ -19,7 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.events import StreamEvent
 from serve_app.errors import DarkroomError, ModelUnavailable
 from serve_app.messages import FinishOrder, Img2ImgJob, Progress, StoredImage
-from serve_app.service.replicas import BrokenOff, Generated
+from serve_app.service.replicas import BrokenOff, Generated, PixelsLost
 
 STALL_S = 20.0
 """A replica that says nothing for so long is dead to its job: a healthy one says something every 5 seconds."""
@@ -39,7 +39,7 @@ class RayReplicas:
         """As the seam says.
 
         Silence of a replica that was never heard breaks nothing off: that is ModelUnavailable. Its death does, for a
-        job may kill it before its first word arrives.
+        job may kill it before its first word arrives; but not a suspect's run, which begins after that word.
         """
         stream = self._models[job.model_id].options(stream=True).generate.remote(job, suspect)
         heard = False
@@ -50,6 +50,10 @@ class RayReplicas:
                     raise event
                 told(event)
             return event
+        except BrokenOff as broken:
+            if suspect and not heard:
+                raise ModelUnavailable(f"it died before it let the job in: {broken}") from broken
+            raise
         finally:
             stream.cancel()
 
@@ -62,6 +66,8 @@ class RayReplicas:
             except asyncio.CancelledError:
                 response.cancel()
                 raise
+            except ObjectLostError as error:
+                raise PixelsLost(str(error)) from error
         if isinstance(images, DarkroomError):
             raise images
         return images

@@ -66,7 +66,7 @@ class Held:
         png = None
         if self.watched and self.preview is not None:
             png, self.preview = encode(self.preview), None
-        return Beat(self.record.id, self.record.fence, self.done, self.total, self.started_at, png)
+        return Beat(self.record.id, self.record.fence, self.attempts, self.done, self.total, self.started_at, png)
 
     def learn(self, told: Round) -> bool:
         """Take note of what a round told; whether the run is to be broken off, for `stop`."""

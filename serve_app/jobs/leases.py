@@ -34,6 +34,8 @@ class Beat:
 
     id: int
     fence: int
+    attempts: int
+    """Broken off before the one that it tells of; where the records count more it tells nothing."""
     done: int
     total: int
     started_at: float | None
@@ -177,7 +179,7 @@ async def _renew(connection: AsyncConnection, lease: Lease, beats: Sequence[Beat
     """The rows that are still the driver's; nobody else changes them until this transaction ends."""
     ours = and_(tuple_(jobs.c.id, jobs.c.fence).in_([(beat.id, beat.fence) for beat in beats]), is_open())
     renewed = update(jobs).where(ours).values(lease_owner=lease.owner, lease_until=lease.until)
-    seen = [jobs.c[name] for name in ("id", *PROGRESS, "cancel_asked", "watched_until")]
+    seen = [jobs.c[name] for name in ("id", "attempts", *PROGRESS, "cancel_asked", "watched_until")]
     return (await connection.execute(renewed.returning(*seen))).mappings().all()
 
 
@@ -190,7 +192,9 @@ async def _write_progress(connection: AsyncConnection, beats: Iterable[Beat], ro
 
 
 def _progress(beat: Beat, row: RowMapping) -> dict[str, object] | None:
-    """What the row shall read, or None where it does."""
+    """What the row shall read, or None where it does, or where the attempt that the beat tells of has broken off."""
+    if row["attempts"] != beat.attempts:
+        return None
     started_at = beat.started_at if row["started_at"] is None else row["started_at"]
     state = State.QUEUED if beat.started_at is None and row["state"] == State.QUEUED else State.RUNNING
     new = {"state": state, "done": beat.done, "total": beat.total, "started_at": started_at}

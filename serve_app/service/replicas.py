@@ -11,6 +11,10 @@ class BrokenOff(Exception):
     """A replica died or fell silent over a job: whoever drives it counts that and tries again. No client hears it."""
 
 
+class PixelsLost(Exception):
+    """They went with the replica that had made them, before they were stored. The job runs again and has killed nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Generated:
     """A generation's end."""
@@ -36,4 +40,4 @@ class Replicas(Protocol):
         """
 
     async def finish(self, generated: Generated, order: FinishOrder) -> tuple[StoredImage, ...]:
-        """Check, redact, encode and store."""
+        """Check, redact, encode and store. Raises PixelsLost besides."""

@@ -30,7 +30,7 @@ from serve_app.jobs.stopwatch import Stage
 from serve_app.messages import FinishOrder, Img2ImgJob, Progress
 from serve_app.service.endings import Endings
 from serve_app.service.lanes import Lane
-from serve_app.service.replicas import BrokenOff, Generated, Replicas
+from serve_app.service.replicas import BrokenOff, Generated, PixelsLost, Replicas
 from serve_app.service.viewing import used_by
 
 T = TypeVar("T")
@@ -89,6 +89,9 @@ class Runs:
                 raise AttemptsExhausted(f"job {held.record.id} broke off {held.attempts} times")
             try:
                 return await self._attempt(held, job)
+            except PixelsLost as lost:
+                logger.warning("job %d lost its pixels: %s", held.record.id, lost)
+                held.broke_off()
             except BrokenOff as broken:
                 logger.warning("job %d broke off: %s", held.record.id, broken)
                 held.broke_off()

@@ -64,7 +64,7 @@ async def read(records: JobRecords, id: int = 7) -> JobRecord:
 
 def beat(id: int = 7, fence: int = 1, done: int = 0, started_at: float | None = None, **other: object) -> Beat:
     """What a driver of one job knows."""
-    return replace(Beat(id, fence, done, 14, started_at, None), **other)  # type: ignore[arg-type]
+    return replace(Beat(id, fence, 0, done, 14, started_at, None), **other)  # type: ignore[arg-type]
 
 
 def outcome(state: State = State.SUCCESS, hook: OutboxEntry | None = None, **other: object) -> Outcome:

@@ -133,6 +133,19 @@ async def test_what_an_attempt_had_done_is_forgotten_when_it_is_counted(records:
     assert (before.done, after.done, after.version) == (12, 0, before.version + 1)
 
 
+async def test_a_round_that_was_under_way_brings_nothing_of_a_counted_attempt_back(
+    records: JobRecords, leases: Leases
+) -> None:
+    await accept(records)
+    await leases.add_attempt(7, 1)
+    counted = await read(records)
+    told = await leases.round(OURS, [beat(done=12, started_at=NOW + 1)], NOW)
+    assert told == Round(frozenset(), frozenset(), frozenset())
+    assert await read(records) == counted
+    await leases.round(OURS, [beat(attempts=1, done=2, started_at=NOW + 1)], NOW)
+    assert (await read(records)).done == 2
+
+
 async def test_attempts_are_counted_by_the_driver_only(records: JobRecords, leases: Leases) -> None:
     await accept(records)
     assert [await leases.add_attempt(7, 1), await leases.add_attempt(7, 1)] == [1, 2]

@@ -29,6 +29,15 @@ async def first(events: AsyncIterator[StreamEvent]) -> StreamEvent:
     return await anext(events)
 
 
+async def test_a_suspect_begins_only_after_its_driver_was_told(diffusion: Diffusion) -> None:
+    suspect = diffusion.generate(job(1), suspect=True)
+    assert isinstance(await first(suspect), Progress)
+    assert diffusion._steps.jobs == 0
+    assert isinstance(await first(suspect), Progress)
+    assert diffusion._steps.jobs == 1
+    await suspect.aclose()
+
+
 async def test_one_suspect_runs_at_a_time_whoever_drives_it_and_others_beside_it(diffusion: Diffusion) -> None:
     suspect, other, fresh = (
         diffusion.generate(job(1), suspect=True),

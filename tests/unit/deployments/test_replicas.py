@@ -15,7 +15,7 @@ from deployments.events import StreamEvent
 from deployments.replicas import RayReplicas
 from serve_app.errors import DarkroomError, GenerationFailed, ModelUnavailable, Overloaded, StorageFailed
 from serve_app.messages import FinishOrder, Img2ImgJob, Progress, SafetyType, StoredImage
-from serve_app.service.replicas import BrokenOff, Generated
+from serve_app.service.replicas import BrokenOff, Generated, PixelsLost
 
 JOB = Img2ImgJob(7, "pocket", "a red star", "", np.zeros((64, 64, 3), np.uint8), 1, 10, 7.5, 0.7, 42)
 ORDER = FinishOrder(7, "p", False, False, SafetyType.BLUR, "", 1e12)
@@ -80,10 +80,10 @@ def handle(name: str, answer: object) -> DeploymentHandle:
     return SimpleNamespace(options=lambda **_: SimpleNamespace(**{name: method}), **{name: method})
 
 
-def generating(stream: Stream) -> Callable[[], "asyncio.Future[Generated]"]:
+def generating(stream: Stream, *, suspect: bool = False) -> Callable[[], "asyncio.Future[Generated]"]:
     """A call of `generate` that gets this stream."""
     replicas = RayReplicas({"pocket": handle("generate", stream)}, handle("finish", None), STALL_S)
-    return lambda: asyncio.ensure_future(replicas.generate(JOB, lambda _: None, suspect=False))
+    return lambda: asyncio.ensure_future(replicas.generate(JOB, lambda _: None, suspect=suspect))
 
 
 def finishing(response: Response) -> Callable[[], "asyncio.Future[tuple[StoredImage, ...]]"]:
@@ -116,6 +116,13 @@ async def test_a_replica_that_dies_or_falls_silent_breaks_the_run_off(failure: l
     with pytest.raises(BrokenOff):
         await generating(stream)()
     assert stream.cancelled
+
+
+async def test_a_suspect_is_to_blame_for_a_death_only_once_it_was_let_in() -> None:
+    with pytest.raises(ModelUnavailable):
+        await generating(Stream([ActorDiedError()]), suspect=True)()
+    with pytest.raises(BrokenOff):
+        await generating(Stream([Progress(0, 0), ActorDiedError()]), suspect=True)()
 
 
 @pytest.mark.parametrize("failure", [[None], [BackPressureError(3, 3)], [UNAVAILABLE]])
@@ -151,7 +158,7 @@ async def test_stored_pictures_come_back() -> None:
     ("answer", "ours"),
     [
         (ActorDiedError(), BrokenOff),
-        (OwnerDiedError("00" * 28, None, ""), BrokenOff),
+        (OwnerDiedError("00" * 28, None, ""), PixelsLost),
         (UNAVAILABLE, ModelUnavailable),
         (StorageFailed("full"), StorageFailed),
     ],

@@ -12,7 +12,7 @@ from serve_app.jobs.leases import Outcome
 from serve_app.jobs.records import State
 from serve_app.jobs.rows import Lease
 from serve_app.postprocess.storage import InMemoryStore
-from serve_app.service.replicas import BrokenOff
+from serve_app.service.replicas import BrokenOff, PixelsLost
 from tests.unit.service.stand_in import REQUEST, bench
 
 FAR = 10.0
@@ -37,6 +37,14 @@ async def test_a_job_whose_replica_died_runs_again_with_the_same_seed(tmp_path: 
         assert sorted(record.attempts for record in ended) == [0, 1]
         first, second = [(await one.store.get(f"{record.file_prefix}-0.png")).data for record in ended]
         assert first == second
+
+
+async def test_a_job_whose_pixels_were_lost_runs_again_and_is_not_blamed(tmp_path: Path) -> None:
+    async with bench(tmp_path) as one:
+        one.replicas.finish_script.append(PixelsLost("their replica died"))
+        ended = await one.ended((await one.accept()).id)
+        assert (ended.state, ended.attempts, len(one.replicas.started)) == ("success", 0, 2)
+        assert one.replicas.suspects == []
 
 
 async def test_a_job_that_kills_every_replica_is_failed_with_the_reason(tmp_path: Path) -> None:
