@@ -26,7 +26,7 @@ STALLED_SECONDS = 120.0
 HEARTBEAT_S = 5.0
 """The driver hears something at least this often."""
 LET_IN_S = 0.1
-"""From the word that a suspect was let in to its start: the word must arrive even if the job kills the replica at once."""
+"""From the word that a suspect was let in to its start: that must arrive even if the job kills the replica at once."""
 
 
 class Diffusion:
