@@ -12,7 +12,7 @@ class BrokenOff(Exception):
 
 
 class PixelsLost(Exception):
-    """They went with the replica that had made them, before they were stored: the job runs again and is not to blame."""
+    """They went with the replica that had made them, before they were stored. The job runs again, not to be blamed."""
 
 
 @dataclass(frozen=True, slots=True)
