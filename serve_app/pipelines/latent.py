@@ -20,9 +20,10 @@ from serve_app.messages import Img2ImgJob, Pixels
 from serve_app.pipelines.addons import Addons
 from serve_app.pipelines.autoencoder import Posterior, decode_latents, encode_pictures, preview_colours
 from serve_app.pipelines.cache import ByteLru
+from serve_app.pipelines.course import course_of
 from serve_app.pipelines.lora import RowLoras
 from serve_app.pipelines.noise_ahead import NoiseAhead, taken
-from serve_app.pipelines.rows import SHRINK, LatentDraft, LatentRow, course_of
+from serve_app.pipelines.rows import SHRINK, LatentDraft, LatentRow
 from serve_app.pipelines.text import Fragments, TextEmbeds, TextKey, TextTower, encode_texts, level_texts, stack_text
 from serve_app.pipelines.weights import set_threads
 from serve_app.samplers.noise import epsilon_weights, fresh_noise

@@ -13,67 +13,18 @@ from torch import Tensor
 
 from serve_app.engine.state import GroupKey
 from serve_app.messages import Img2ImgJob
+from serve_app.pipelines.course import Course
 from serve_app.pipelines.lora import Worn
 from serve_app.pipelines.lora_files import LoraFile
 from serve_app.pipelines.text import TextEmbeds
 from serve_app.samplers.plan import Plan
-from serve_app.samplers.table import LOOK_BACK, Stepper
+from serve_app.samplers.table import Stepper
 
 SHRINK = 8
 """Pixels on a side for each latent pixel: Stable Diffusion's autoencoders all have this factor."""
 
 NOTHING = torch.empty(0)
 """Stands for a noise that was not drawn; a weight on it is an error of shapes."""
-
-Term = tuple[float, int, int]
-"""A coefficient that counts, the place of its kind in `LatentRow.past`, and how many evaluations ago it was."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sum:
-    """What the next latents are, as `LatentRow.past` has the parts: the first times its weight, and the others."""
-
-    weight: Tensor | None
-    """Without dimensions, by which torch multiplies faster than by a float; None stands for 1."""
-    first: tuple[int, int]
-    """As in Term."""
-    others: list[Term]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Course:
-    """A sampler's plan as plain numbers, which the step thread reads fastest. All have one entry an evaluation."""
-
-    timesteps: list[float]
-    input_scales: list[float]
-    sums: list[Sum] | None
-    """None where each row has a stepper."""
-    draws: tuple[bool, ...]
-    start: tuple[float, float]
-    unconditional: int
-    reach: int
-
-
-def course_of(plan: Plan) -> Course:
-    """The numbers of a plan."""
-    table = plan.table
-    facts = plan.stepper() if table is None else table
-    return Course(
-        timesteps=facts.timesteps.tolist(),
-        input_scales=facts.input_scales.tolist(),
-        sums=None if table is None else [_sum(row) for row in table.coefficients.tolist()],
-        draws=() if table is None else table.draws,
-        start=facts.start,
-        unconditional=facts.unconditional,
-        reach=0 if table is None else table.reach,
-    )
-
-
-def _sum(coefficients: Sequence[float]) -> Sum:
-    (weight, kind, ago), *others = [
-        (weight, column // LOOK_BACK, column % LOOK_BACK) for column, weight in enumerate(coefficients) if weight
-    ]
-    return Sum(None if weight == 1 and others else torch.tensor(weight), (kind, ago), others)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +86,7 @@ class LatentRow:
     generator: torch.Generator
     """Sample i draws everything from seed + i, modulo 2^32, on the CPU."""
     latents: Tensor
-    """(channels, height/8, width/8), in the sampler's own space; written by `advance`."""
+    """(channels, height/8, width/8), in the sampler's own space and the course's scale; written by `advance`."""
     prompt: TextEmbeds
     negative: TextEmbeds | None
     """There where the row is guided, or its sampler has unconditional evaluations."""
@@ -198,7 +149,7 @@ class LatentRow:
         noises.appendleft(noise)
 
     def next_latents(self) -> Tensor:
-        """The weighted sum that the sampler's table says, over what is remembered."""
+        """The weighted sum that the course says, over what is remembered."""
         assert self.draft.course.sums is not None
         own, past = self.draft.course.sums[self.done], self.past
         kind, ago = own.first
