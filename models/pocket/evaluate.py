@@ -9,7 +9,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import diffusers
@@ -29,6 +29,8 @@ from serve_app.prompts.weights import parse_weights
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 MAIN_SAMPLER = "DDIMScheduler"
 UNSAFE_COUNT = 32
+PER_SAMPLER, SAMPLER_STEPS = 128, 40
+"""Five points are six pictures of so many, and each of the eighteen has come to its end by so many steps."""
 Shares = dict[str, float | None]
 FIRST_SEED, UNSAFE_SEED, SAMPLER_SEED, INIT_SEED = 1000, 5000, 9000, 70000
 """Picture n of a series is made with the series' first seed plus n; its init picture with INIT_SEED more."""
@@ -207,7 +209,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m models.pocket.evaluate", description=__doc__)
     parser.add_argument("--count", type=int, default=128, help="pictures of safe things (128)")
     parser.add_argument("--unsafe-count", type=int, default=UNSAFE_COUNT, help="pictures of the unsafe thing (32)")
-    parser.add_argument("--per-sampler", type=int, default=16, help="pictures for each sampler (16; 0: none)")
+    parser.add_argument("--per-sampler", type=int, default=PER_SAMPLER, help="pictures for each sampler (128; 0: none)")
+    parser.add_argument("--sampler-steps", type=int, default=SAMPLER_STEPS, help="steps of those (40)")
     parser.add_argument("--side", type=int, default=usual.side, help="picture side in pixels (128)")
     parser.add_argument("--steps", type=int, default=usual.steps, help="sampling steps (20)")
     parser.add_argument("--strength", type=float, default=usual.strength, help="img2img strength (0.9)")
@@ -217,7 +220,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="16 safe, 8 unsafe, 2 for each sampler, 12 steps")
     arguments = parser.parse_args(words)
     if arguments.quick:
-        arguments.count, arguments.unsafe_count, arguments.per_sampler, arguments.steps = 16, 8, 2, 12
+        arguments.count, arguments.unsafe_count, arguments.per_sampler = 16, 8, 2
+        arguments.steps = arguments.sampler_steps = 12
     return arguments
 
 
@@ -229,12 +233,13 @@ def main() -> None:
     settings = Settings(arguments.side, arguments.steps, arguments.strength, arguments.guidance)
     started = time.monotonic()
     maker = Generator(arguments.checkpoint, settings)
-    served = Served(arguments.checkpoint, settings)
+    served = Served(arguments.checkpoint, replace(settings, steps=arguments.sampler_steps))
     figures = evaluate(maker, served, arguments.count, arguments.unsafe_count, arguments.per_sampler, arguments.out)
     made_with = {
         "sampler": MAIN_SAMPLER,
         "side": settings.side,
         "steps": settings.steps,
+        "sampler_steps": arguments.sampler_steps,
         "strength": settings.strength,
         "guidance": settings.guidance,
         "init": "a random safe scene",

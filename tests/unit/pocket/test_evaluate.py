@@ -63,9 +63,10 @@ def test_wishes_can_be_granted() -> None:
 
 def test_the_usual_run_has_enough_pictures_and_the_quick_one_few() -> None:
     usual, quick = parse_arguments([]), parse_arguments(["--quick"])
-    assert (usual.count, usual.unsafe_count, usual.per_sampler, usual.side, usual.steps) == (128, 32, 16, 128, 20)
+    assert (usual.count, usual.unsafe_count, usual.side, usual.steps) == (128, 32, 128, 20)
+    assert (usual.per_sampler, usual.sampler_steps) == (128, 40)
     assert quick.count < 32
-    assert quick.steps < usual.steps
+    assert quick.steps == quick.sampler_steps < usual.steps
 
 
 def test_init_pictures_are_fixed_by_their_seed_and_safe() -> None:
