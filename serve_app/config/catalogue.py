@@ -61,6 +61,9 @@ class ModelEntry(Part):
     """Samples at `knee_pixels` that may hold memory between calls."""
     prompt_cache_bytes: int = Field(64 * 2**20, ge=0)
     picture_cache_bytes: int = Field(64 * 2**20, ge=0)
+    text_kv_bytes: int = Field(32 * 2**20, ge=0)
+    """What cross-attention's keys and values of texts may hold on the device, beside those of the last call; 0 makes
+    them again in each call. Only for pictures up to 128 × 128, where it pays."""
     lora_bytes: int = Field(512 * 2**20, ge=0)
     """What the files of LoRAs may hold on the device, those in use by jobs in flight not counted; the sets that rows
     wear together may hold as much again for each network."""

@@ -22,7 +22,7 @@ from serve_app.prompts.weights import parse_weights
 from tests.unit.pipelines.lora_making import lora_entries
 
 REQUESTS, WARM = 2000, 200
-BUDGETS = {"prompt_cache_bytes": 2**20, "picture_cache_bytes": 2**18, "lora_bytes": 2**19}
+BUDGETS = {"prompt_cache_bytes": 2**20, "picture_cache_bytes": 2**18, "text_kv_bytes": 2**23, "lora_bytes": 2**19}
 
 
 def random_job(number: int, rng: random.Random, loras: list[str]) -> Img2ImgJob:

@@ -16,6 +16,7 @@ from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
 from serve_app.samplers.names import ORDINARY, build_sampler
 from tests.unit.pipelines.jobs import make_job
+from tests.unit.pipelines.marks import needs_avx512
 
 MIXED = [SamplerChoice(name, karras) for name, karras in product(ORDINARY, (True, False))]
 BASE = DDIMScheduler.load_config(PROJECT / POCKET.source / "scheduler")
@@ -74,17 +75,34 @@ def test_a_row_of_a_mixed_batch_equals_diffusers_own_pipeline_run_alone(
     assert (mixed[sampler, strength] - wanted).abs().max() <= 1e-3 * wanted.abs().max()
 
 
-@pytest.mark.parametrize("name", SAMPLER_NAMES)
-def test_what_happens_to_other_rows_changes_nothing_in_a_row(ours: SdPipeline, name: str) -> None:
-    """But rounding: PNDM's rough start amplifies it, to 5e-6 to 1e-5 with most seeds, 1.3e-5 with seed 31."""
-    asked = make_job(sampler=SamplerChoice(name), steps=8, seed=42)
+ROUGH = [("PNDMScheduler", 7), ("PNDMScheduler", 31), ("EulerAncestralDiscreteScheduler", 7), ("KarrasVeScheduler", 10)]
+"""Samplers with seeds whose steps amplify the rounding of calls of other widths most: to 1.3e-5 and more."""
+
+
+def changed_by_others(ours: SdPipeline, name: str, seed: int) -> float:
+    """How far a row's latents are from those of a run alone, when others start with it, leave and join."""
+    asked = make_job(sampler=SamplerChoice(name), steps=8, seed=seed)
     alone = latents_of(ours, asked)[0]
-    others = [replace(asked, seed=seed, sampler=SamplerChoice(SAMPLER_NAMES[seed]), steps=10) for seed in range(5)]
+    others = [
+        replace(asked, seed=other, sampler=SamplerChoice(SAMPLER_NAMES[other]), steps=10, prompt=f"number {other}")
+        for other in range(5)
+    ]
     row, *rest = encode(ours, asked, *others)
     step(ours, [row, *rest])
     step(ours, [*rest[:3], row])  # two leave
     finish(ours, [row, *encode(ours, replace(asked, prompt="another one", guidance_scale=1.0))])  # one joins
-    assert (row.latents - alone).abs().max() <= 1e-5 * alone.abs().max()
+    return float((row.latents - alone).abs().max() / alone.abs().max())
+
+
+@pytest.mark.parametrize("name", SAMPLER_NAMES)
+def test_what_happens_to_other_rows_changes_nothing_in_a_row(ours: SdPipeline, name: str) -> None:
+    assert changed_by_others(ours, name, seed=42) <= 1e-5
+
+
+@needs_avx512
+@pytest.mark.parametrize(("name", "seed"), ROUGH)
+def test_nor_does_it_where_a_sampler_amplifies_rounding(ours: SdPipeline, name: str, seed: int) -> None:
+    assert changed_by_others(ours, name, seed) == 0
 
 
 @pytest.mark.parametrize("name", ["EulerAncestralDiscreteScheduler", "ScoreSdeVeScheduler"])
