@@ -17,6 +17,7 @@ from ray.serve.context import _set_internal_replica_context
 from ray.serve.schema import ReplicaRank
 
 from bench.peers.caller import Caller
+from bench.peers.desk import Order
 from bench.peers.key import groups
 from serve_app.messages import Img2ImgJob, Pixels
 
@@ -39,7 +40,9 @@ class ServeBatch:
 
     def submit(self, job: Img2ImgJob) -> "Future[Pixels]":
         """As `Peer.submit`."""
-        return asyncio.run_coroutine_threadsafe(self._asked(job), self._loop)
+        future: Future[Pixels] = Future()
+        asyncio.run_coroutine_threadsafe(self._answer((job, future)), self._loop)
+        return future
 
     def close(self) -> None:
         """As `Peer.close`."""
@@ -49,17 +52,28 @@ class ServeBatch:
         self._loop.close()
         self._device.shutdown()
 
-    async def _asked(self, job: Img2ImgJob) -> Pixels:
-        picture: Pixels = await self._ask(job)
-        return picture
+    async def _answer(self, order: Order) -> None:
+        """All of a batch hear of their pictures when its last one is made, as from the decorator."""
+        _, future = order
+        try:
+            picture = await self._ask(order)
+        except Exception as error:  # noqa: BLE001 (whoever waits for the future raises it)
+            if not future.cancelled():
+                future.set_exception(error)
+        else:
+            if picture is not None:
+                future.set_result(picture)
 
-    async def _handle(self, jobs: list[Img2ImgJob]) -> list[Pixels]:
+    async def _handle(self, orders: list[Order]) -> list[Pixels | None]:
+        """None for those that were cancelled before their call: a call that runs cannot be."""
         pictures: dict[int, Pixels] = {}
-        for places in groups(jobs):
-            own = [jobs[place] for place in places]
-            made = await asyncio.get_running_loop().run_in_executor(self._device, self._caller.run, own)
-            pictures.update(zip(places, made, strict=True))
-        return [pictures[place] for place in range(len(jobs))]
+        for places in groups([job for job, _ in orders]):
+            going = [place for place in places if orders[place][1].set_running_or_notify_cancel()]
+            if going:
+                jobs = [orders[place][0] for place in going]
+                made = await asyncio.get_running_loop().run_in_executor(self._device, self._caller.run, jobs)
+                pictures.update(zip(going, made, strict=True))
+        return [pictures.get(place) for place in range(len(orders))]
 
 
 def _decorated(handle: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401 (Ray's decorator is untyped)
@@ -69,8 +83,8 @@ def _decorated(handle: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401 (Ra
         rank=ReplicaRank(rank=0, node_rank=0, local_rank=0), world_size=1,
     )  # fmt: skip
 
-    async def batched(jobs: list[Img2ImgJob]) -> list[Pixels]:
-        made: list[Pixels] = await handle(jobs)
+    async def batched(orders: list[Order]) -> list[Pixels | None]:
+        made: list[Pixels | None] = await handle(orders)
         return made
 
     return serve.batch(**options)(batched)

@@ -1,15 +1,19 @@
 """What the peers choose to run, and that a desk serves everybody."""
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from bench.load import closed_loop, open_loop
+from bench.peers.caller import Caller
 from bench.peers.desk import Desk, settle
 from bench.peers.key import agreeing, groups
+from bench.peers.serve_batch import ServeBatch
 from bench.peers.threads import next_to_wear
 from bench.workloads import same
 from serve_app.messages import Img2ImgJob, Lora, Pixels, SamplerChoice
@@ -48,6 +52,42 @@ def test_jobs_that_differ_in_prompt_seed_and_picture_agree() -> None:
 
 def test_serve_batchs_handler_runs_what_agrees_together() -> None:
     assert groups([JOB, OTHER, JOB, OTHER]) == [[0, 2], [1, 3]]
+
+
+class SlowCaller(Caller):
+    """Takes a fifth of a second for any call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.busy = False
+
+    def run(self, jobs: Sequence[Img2ImgJob]) -> list[Pixels]:
+        self.busy = True
+        time.sleep(0.2)
+        self.calls, self.busy = self.calls + 1, False
+        return [job.init_image for job in jobs]
+
+
+def test_serve_batch_gives_every_job_its_picture() -> None:
+    jobs = [*same(2, 64, 0), replace(JOB, steps=50)]
+    peer = ServeBatch(SlowCaller(), 0.05, 4)
+    trace = closed_loop(peer, jobs, clients=3)
+    peer.close()
+    for picture, job in zip(trace.pictures, jobs, strict=True):
+        assert picture is not None
+        assert np.array_equal(picture, job.init_image)
+
+
+def test_serve_batch_does_nothing_more_when_a_loop_was_broken_off() -> None:
+    caller = SlowCaller()
+    peer = ServeBatch(caller, 0.01, 4)
+    jobs = [replace(JOB, steps=steps) for steps in (10, 20, 30, 40)]
+    trace = open_loop(peer, jobs, [0.0] * len(jobs), until=0.1)
+    assert (caller.busy, caller.calls) == (False, 1)
+    time.sleep(0.3)
+    assert (caller.busy, caller.calls) == (False, 1)
+    assert trace.ended == (None,) * len(jobs)
+    peer.close()
 
 
 def test_threads_share_what_is_worn_and_switch_only_when_all_are_idle() -> None:
