@@ -16,6 +16,7 @@ from torch import Tensor
 
 from serve_app.config import ModelEntry, Weights
 from serve_app.errors import GenerationFailed
+from serve_app.pipelines.autoencoder import lay_out
 from serve_app.pipelines.cache import ByteLru
 from serve_app.pipelines.lora_files import LoraFile, read_lora
 from serve_app.pipelines.text import Fragments
@@ -30,6 +31,7 @@ class Addons:
 
     def __init__(self, entry: ModelEntry, parts: Any) -> None:  # noqa: ANN401 (a diffusers pipeline of any family)
         self._parts = parts
+        lay_out(parts.vae)
         self._sources = {kind: _by_id(getattr(entry, kind)) for kind in ("vaes", "loras", "embeddings")}
         self._lock = threading.Lock()
         """Held while a file is read: two jobs that ask for one file read it once."""
@@ -46,7 +48,7 @@ class Addons:
             return self._parts.vae
         with self._lock:
             if name not in self._vaes:
-                self._vaes[name] = load_vae(self._sources["vaes"][name], self._parts.vae)
+                self._vaes[name] = lay_out(load_vae(self._sources["vaes"][name], self._parts.vae))
             return self._vaes[name]
 
     def lora(self, name: str) -> LoraFile:
