@@ -26,16 +26,15 @@ def settle_on_cpu(unet: UNet2DConditionModel) -> None:
     """Where all of it can be packed, else nothing is done. The modules keep their weights, names and hooks."""
     if unet.device.type != "cpu" or unet.dtype != torch.float32 or not _can_pack():
         return
-    convolutions = [module for module in unet.modules() if isinstance(module, nn.Conv2d)]
-    products = [module for module in unet.modules() if isinstance(module, nn.Linear)]
-    small = sum(module.weight.nbytes for module in (*convolutions, *products)) <= MOST_BYTES
-    if not small or not all(map(_keeps_layout, convolutions)):
+    layers = [module for module in unet.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    small = sum(layer.weight.nbytes for layer in layers) <= MOST_BYTES
+    if not small or not all(_keeps_layout(layer) for layer in layers if isinstance(layer, nn.Conv2d)):
         return
-    for convolution in convolutions:
-        convolution.forward = _packed_convolution(convolution)  # type: ignore[method-assign, assignment]
-    for product in products:
-        if product.in_features % BLOCK == product.out_features % BLOCK == 0:
-            product.forward = _packed_product(product)  # type: ignore[method-assign, assignment]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            layer.forward = _packed_convolution(layer)  # type: ignore[method-assign, assignment]
+        elif layer.in_features % BLOCK == layer.out_features % BLOCK == 0:
+            layer.forward = _packed_product(layer)  # type: ignore[method-assign, assignment]
 
 
 def _can_pack() -> bool:
