@@ -4,8 +4,8 @@ import ctypes
 import os
 
 KERNELS = 384
-"""oneDNN keeps a compiled kernel for each shape, 1024 unless told, and calls have ever new numbers of rows. With 128 those
-of a pocket call of 2 to 16 rows did not fit, and a call took 29 ms instead of 25, a lone one 15 instead of 10."""
+"""oneDNN keeps a compiled kernel for each shape, 1024 unless told, and calls have ever new numbers of rows. 128 do not
+hold those of pocket calls of 2 to 16 rows: a call took 29 ms instead of 25, a lone one 15 instead of 10."""
 ARENAS = 2
 M_ARENA_MAX = -8
 """glibc's malloc.h."""
