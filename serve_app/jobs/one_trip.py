@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple, Self
 
 import aiosqlite
+from aiosqlite.core import _STOP_RUNNING_SENTINEL
 
 FETCHED_ROWS = 64
 """aiosqlite's own default; nothing here fetches in parts."""
@@ -79,6 +80,21 @@ class OneTripConnection(aiosqlite.Connection):
     def cursor(self) -> OneTripCursor:  # type: ignore[override]
         """A new one, without a trip."""
         return OneTripCursor(self)
+
+    def stop(self) -> None:
+        """End the thread; nobody waits for it.
+
+        aiosqlite's gives a future that is not awaited where connecting failed: the thread then dies when it tells an
+        event loop that was closed meanwhile.
+        """
+        self._running = False
+        self._tx.put_nowait((None, self._close_and_stop))
+
+    def _close_and_stop(self) -> object:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        return _STOP_RUNNING_SENTINEL
 
     async def answer(self, run: Run, sql: str, parameters: Iterable[Any]) -> _Answer:
         """What one of the two functions below gives, on the connection's thread."""

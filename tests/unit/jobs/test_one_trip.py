@@ -1,6 +1,8 @@
 """SQLite's statements in one trip to the connection's thread."""
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -60,3 +62,19 @@ async def test_each_statement_is_one_trip(connection: OneTripConnection, monkeyp
     assert await cursor.fetchall() == []
     await cursor.close()
     assert len(trips) == 1
+
+
+def test_the_thread_of_a_stopped_connection_tells_nothing_to_a_loop_that_is_closed() -> None:
+    may_go_on = threading.Event()
+
+    async def stopped() -> OneTripConnection:
+        connection = one_trip.connect(":memory:")
+        await connection
+        connection._tx.put_nowait((None, may_go_on.wait))
+        connection.stop()
+        return connection
+
+    thread = asyncio.run(stopped())._thread
+    may_go_on.set()
+    thread.join(5)
+    assert not thread.is_alive()
