@@ -3,9 +3,9 @@
 import ctypes
 import os
 
-KERNELS = 384
+KERNELS = 256
 """oneDNN keeps a compiled kernel for each shape, 1024 unless told, and calls have ever new numbers of rows. 128 do not
-hold those of pocket calls of 2 to 16 rows: a call took 29 ms instead of 25, a lone one 15 instead of 10."""
+hold those of pocket calls of 2 to 16 rows, which are then compiled again and again."""
 ARENAS = 2
 M_ARENA_MAX = -8
 """glibc's malloc.h."""
@@ -14,7 +14,7 @@ M_ARENA_MAX = -8
 def bound_memory() -> None:
     """Keep resident memory level under calls of ever new shapes. Acts on what is not allocated yet: call it first.
 
-    2,000 mixed requests took it from 730 to 764 MiB, with 512 kernels from 721 to 800.
+    2,000 mixed requests took it from 681 to 692 MiB.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
     libc = ctypes.CDLL(None)
