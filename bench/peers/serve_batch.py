@@ -6,6 +6,7 @@ agree in one call, one call after the other, off the event loop.
 """
 
 import asyncio
+import gc
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -46,11 +47,18 @@ class ServeBatch:
 
     def close(self) -> None:
         """As `Peer.close`."""
-        asyncio.run_coroutine_threadsafe(_end_tasks(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         self._device.shutdown()
+
+    async def _end(self) -> None:
+        """Let the decorator's queue go here, where a loop runs: elsewhere its end would make one that nobody closes."""
+        await _end_tasks()
+        del self._ask
+        await asyncio.sleep(0)  # what waited for the tasks holds their errors until then, and those the queue
+        gc.collect()
 
     async def _answer(self, order: Order) -> None:
         """All of a batch hear of their pictures when its last one is made, as from the decorator."""

@@ -1,5 +1,6 @@
 """What the peers choose to run, and that a desk serves everybody."""
 
+import gc
 import threading
 import time
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ray.serve.batching import _BatchQueue
 
 from bench.load import closed_loop, open_loop
 from bench.peers.caller import Caller
@@ -88,6 +90,14 @@ def test_serve_batch_does_nothing_more_when_a_loop_was_broken_off() -> None:
     assert (caller.busy, caller.calls) == (False, 1)
     assert trace.ended == (None,) * len(jobs)
     peer.close()
+
+
+def test_a_closed_serve_batch_leaves_no_queue_whose_end_makes_an_event_loop() -> None:
+    peer = ServeBatch(SlowCaller(), 0.01, 4)
+    closed_loop(peer, [JOB], clients=1)
+    assert _BatchQueue in map(type, gc.get_objects())
+    peer.close()
+    assert _BatchQueue not in map(type, gc.get_objects())
 
 
 def test_threads_share_what_is_worn_and_switch_only_when_all_are_idle() -> None:
