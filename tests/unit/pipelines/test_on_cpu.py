@@ -27,7 +27,7 @@ def pocket_unet() -> UNet2DConditionModel:
 def small_unet(channels: int) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         block_out_channels=(channels, channels), down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=16, norm_num_groups=8,
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=64, norm_num_groups=8,
     ).eval()  # fmt: skip
 
 
@@ -41,7 +41,8 @@ def called(unet: UNet2DConditionModel, rows: int, height: int = 8, width: int = 
 
 
 def packed(unet: UNet2DConditionModel) -> list[bool]:
-    return ["forward" in vars(module) for module in unet.modules() if isinstance(module, torch.nn.Conv2d)]
+    layers = (torch.nn.Conv2d, torch.nn.Linear)
+    return ["forward" in vars(module) for module in unet.modules() if isinstance(module, layers)]
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 7), (16, 24)])
@@ -53,7 +54,7 @@ def test_it_gives_what_it_gave(height: int, width: int) -> None:
 
 
 @needs_avx512
-@pytest.mark.parametrize(("threads", "side"), [(1, 8), (1, 9), (2, 8)], indirect=["threads"])
+@pytest.mark.parametrize(("threads", "side"), [(1, 8), (1, 9), (2, 8), (2, 9)], indirect=["threads"])
 @pytest.mark.usefixtures("threads")
 def test_a_row_is_bit_for_bit_the_same_whatever_shares_its_call(side: int) -> None:
     unet = pocket_unet().to(memory_format=torch.channels_last)
