@@ -52,7 +52,7 @@ def measure(rig: Rig, plan: Plan, wanted: Sequence[str], say: Callable[[str], No
     course = Course(rig, plan, say)
     say("loaded")
     repeats = 2 if plan.rounds == 1 else 9
-    knee = micro.knee(course.plain.pipeline, rig.side, repeats)
+    knee = micro.knee(course.pipeline, course.plain, rig.side, repeats)
     say("knee: measured")
     parts: dict[str, Callable[[], Figures]] = {
         "agreement": course.agreement,

@@ -52,21 +52,25 @@ class Knee:
         return self.seconds[rows] / self.seconds[GUIDED]
 
 
+def knee(pipeline: LatentPipeline, caller: Caller, side: int, repeats: int) -> Knee:
+    """Time the engine's UNet call at pictures of `side` pixels. One row is a sample without guidance."""
+    guided = directly.encode(pipeline, *same(max(ROWS) // GUIDED, side, 0))
+    bare = directly.encode(pipeline, replace(same(1, side, 0)[0], guidance_scale=1.0))
+    called = {rows: guided[: rows // GUIDED] or bare for rows in ROWS}
+    seconds = {rows: median_seconds(partial(pipeline.denoise, them), repeats) for rows, them in called.items()}
+    return Knee(seconds, _flops_per_row(caller.pipeline.unet, side))
+
+
 @torch.inference_mode()
-def knee(pipeline: Any, side: int, repeats: int) -> Knee:  # noqa: ANN401 (diffusers' class is untyped)
-    """Time the UNet of a diffusers pipeline at pictures of `side` pixels."""
-    unet = pipeline.unet
+def _flops_per_row(unet: Any, side: int) -> int:  # noqa: ANN401 (diffusers' class is untyped)
+    """As diffusers computes it: torch cannot count what our packed layers do."""
     place = {"device": unet.device, "dtype": unet.dtype}
-
-    def call(rows: int) -> object:
-        latents = torch.randn(rows, unet.config.in_channels, side // 8, side // 8).to(**place)
-        embeds = torch.randn(rows, 77, unet.config.cross_attention_dim).to(**place)
-        times = torch.linspace(1, 900, rows, device=unet.device)
-        return unet(latents, times, encoder_hidden_states=embeds, return_dict=False)
-
+    latents = torch.randn(1, unet.config.in_channels, side // 8, side // 8).to(**place)
+    embeds = torch.randn(1, 77, unet.config.cross_attention_dim).to(**place)
     with FlopCounterMode(display=False) as counter:
-        call(1)
-    return Knee({rows: median_seconds(partial(call, rows), repeats) for rows in ROWS}, counter.get_total_flops())
+        unet(latents, 500, encoder_hidden_states=embeds, return_dict=False)
+    flops: int = counter.get_total_flops()
+    return flops
 
 
 def samplers(pipeline: LatentPipeline, caller: Caller, side: int, repeats: int) -> dict[str, float]:
