@@ -1,7 +1,5 @@
 """The UNet settled on a CPU: the same results, and the same whatever shares the call."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -10,14 +8,6 @@ from serve_app.pipelines import on_cpu
 from serve_app.pipelines.on_cpu import settle_on_cpu
 from tests.unit.pipelines.lora_making import CHECKPOINT
 from tests.unit.pipelines.marks import needs_avx512
-
-
-@pytest.fixture
-def threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(before)
 
 
 def pocket_unet() -> UNet2DConditionModel:
