@@ -79,19 +79,25 @@ class Runner(Generic[D, R]):
 
     def _ended(self, plan: StepPlan, ids: Sequence[int], refused: dict[int, DarkroomError]) -> Tick:
         done = [row for row in ids if self._rows[row].remaining == 0]
-        pixels, error = self._decode(done) if done else ({}, None)
-        lost = dict.fromkeys(done, error) if error is not None else {}
+        pixels, lost = self._decode(done) if done else ({}, {})
         moved = [Advance(row, self._rows[row].remaining, self._rows[row].width) for row in ids if row not in done]
         moved += [Advance(row, 0, 1) for row in pixels]
         report = StepReport(plan, tuple(moved), failed=(*refused, *lost))
         self.drop(pixels)
         return Tick(report, {**refused, **lost}, pixels)
 
-    def _decode(self, rows: Sequence[int]) -> tuple[dict[int, Pixels], DarkroomError | None]:
+    def _decode(self, rows: Sequence[int]) -> tuple[dict[int, Pixels], dict[int, DarkroomError]]:
+        """The rows' pictures, all in one micro-batch; where that breaks, each alone, and why some have none."""
         pictures, error = attempt(lambda: self._pipeline.decode([self._rows[row] for row in rows]))
-        if error is not None:
-            return {}, as_ours(error)
-        return dict(zip(rows, pictures, strict=True)), None
+        if error is None:
+            return dict(zip(rows, pictures, strict=True)), {}
+        if len(rows) == 1:
+            return {}, {rows[0]: as_ours(error)}
+        alone = [self._decode([row]) for row in rows]
+        return (
+            {row: picture for pictures, _ in alone for row, picture in pictures.items()},
+            {row: reason for _, reasons in alone for row, reason in reasons.items()},
+        )
 
     def _encode(self, rows: Sequence[int]) -> dict[int, DarkroomError]:
         """Bring the rows' jobs into flight, all in one micro-batch; where that breaks, each job alone."""

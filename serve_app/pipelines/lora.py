@@ -116,15 +116,22 @@ def _stack(name: str, files: Sequence[LoraModules]) -> _Stack:
 
 
 def _change(module: nn.Module, stack: _Stack, strengths: Tensor, x: Tensor) -> Tensor:
-    """What the LoRAs add at a module for input `x` whose first dimension is the rows of the call."""
+    """What the LoRAs add at a module for input `x` whose first dimension is the rows of the call.
+
+    Nothing at all to rows that do not wear them: what overflows would not be nothing by being multiplied by zero.
+    """
     scale = strengths[:, stack.owners]
     if isinstance(module, nn.Conv2d):
         down, up = _kernel(stack.pair.down), _kernel(stack.pair.up)
         narrow = nn.functional.conv2d(x, down, None, module.stride, module.padding, module.dilation)
-        return nn.functional.conv2d(narrow * scale[:, :, None, None], up)
+        return nn.functional.conv2d(_scaled(narrow, scale[:, :, None, None]), up)
     between = (1,) * (x.dim() - 2)
     narrow = nn.functional.linear(x, _flat(stack.pair.down))
-    return nn.functional.linear(narrow * scale.view(len(scale), *between, -1), _flat(stack.pair.up))
+    return nn.functional.linear(_scaled(narrow, scale.view(len(scale), *between, -1)), _flat(stack.pair.up))
+
+
+def _scaled(narrow: Tensor, scale: Tensor) -> Tensor:
+    return torch.where(scale == 0, 0, narrow * scale)
 
 
 def _flat(weight: Tensor) -> Tensor:

@@ -128,3 +128,5 @@ def _require_fit(name: str, network: torch.nn.Module, modules: LoraModules) -> N
             raise GenerationFailed(f"LoRA {name!r} is for another model: there is no {module}")
         if (weight.shape[0], weight.shape[1]) != (pair.up.shape[0], pair.down.shape[1]):
             raise GenerationFailed(f"LoRA {name!r} is for another model: {module} has another size")
+        if not (pair.up.isfinite().all() and pair.down.isfinite().all()):
+            raise GenerationFailed(f"LoRA {name!r} has weights that are not finite: {module}")

@@ -13,14 +13,15 @@ from models.pocket.world import Scene, draw
 from tests.integration.asking import IMG2IMG, Pixels, b64, pixels_of, png
 
 SIDE = 64
-STEPS = 20
+STEPS = 40
+"""So many that a fast machine has not ended all jobs before a fault that waits for some of their steps."""
 INIT_B64 = b64(png(draw(Scene("circle", "yellow", "green"), SIDE)))
 PATIENCE_S = 240.0
 PAUSE_S = 0.5
 LEVELS = 1
-"""Of 255. Jobs share UNet calls, and how many rows a call has changes the order in which a product's terms are added:
-the same seed in another company may round another way in a channel here and there. A wrong seed, step, prompt or init
-image changes most of a picture by tens."""
+"""Of 255. Jobs share calls, and how many rows a call has may change the order in which a product's terms are added (the
+VAE's decoder; without AVX-512 the UNet's too): the same seed in another company may round another way in a channel here
+and there. A wrong seed, step, prompt or init image changes most of a picture by tens."""
 
 
 @dataclass(frozen=True, slots=True)

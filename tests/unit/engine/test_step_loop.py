@@ -27,17 +27,21 @@ INIT = draw(Scene("circle", "yellow", "green"), 64)
 
 
 class Watched(SdPipeline):
-    """The real pipeline; it notes the rows of each call, and breaks calls where a test says so."""
+    """The real pipeline; it notes the rows of each call, and breaks calls and spoils rows where a test says so."""
 
     calls: list[list[int]]
     breaks: list[Exception]
+    spoilt: set[int]
+    """Jobs whose rows the model turns into numbers that are not finite."""
 
     def denoise(self, rows: Sequence[LatentRow]) -> torch.Tensor:
         """As the real one, unless the test wants it to break."""
         self.calls.append([row.draft.job.id for row in rows])
         if self.breaks:
             raise self.breaks.pop(0)
-        return super().denoise(rows)
+        output = super().denoise(rows).clone()
+        output[[row.draft.job.id in self.spoilt for row in rows]] = torch.nan
+        return output
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def loaded() -> Watched:
 
 @pytest.fixture
 def pipeline(loaded: Watched) -> Watched:
-    loaded.calls, loaded.breaks = [], []
+    loaded.calls, loaded.breaks, loaded.spoilt = [], [], set()
     return loaded
 
 
@@ -206,6 +210,19 @@ def test_a_half_that_breaks_again_fails_its_own_rows_only(resting: StepLoop, pip
     assert all("RuntimeError" in failure.detail for failure in failed)
     assert sum(isinstance(outcome, Raster) for outcome in outcomes) == 4 - len(failed)
     pixels(submit(resting, job(9))[0])
+    assert (resting.jobs, resting.rows) == (0, 0)
+
+
+def test_a_row_that_is_no_picture_fails_alone_though_others_end_with_it(resting: StepLoop, pipeline: Watched) -> None:
+    pipeline.spoilt = {2}
+    first, spoilt, last = start_with(resting, job(1), job(2), job(3, seed=7))
+    reason = spoilt.outcome()
+    assert isinstance(reason, GenerationFailed)
+    assert "not finite" in reason.detail
+    together = pixels(first), pixels(last)
+    pipeline.spoilt = set()
+    for picture, ear in zip(together, submit(resting, job(4), job(5, seed=7)), strict=True):
+        assert np.abs(picture.astype(int) - pixels(ear)).max() <= 1
     assert (resting.jobs, resting.rows) == (0, 0)
 
 

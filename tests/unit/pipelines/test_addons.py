@@ -35,6 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file({"<dusk>": torch.randn(2, 64)}, folder / "dusk.safetensors")
     save_file({"unet.nowhere.lora_A.weight": torch.ones(1, 4), "unet.nowhere.lora_B.weight": torch.ones(4, 1)},
               folder / "foreign.safetensors")  # fmt: skip
+    for name, factor in (("flood", 1e38), ("endless", float("inf"))):
+        save_file({f"unet.{key}": weight * factor for key, weight in unet.items()}, folder / f"{name}.safetensors")
     (folder / "broken.safetensors").write_bytes(b"not safetensors")
     return folder
 
@@ -51,7 +53,7 @@ def kohya_text(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def dressed(folder: Path) -> SdPipeline:
-    loras = ("plain", "kohya", "both", "kohya-both", "halved", "foreign", "broken", "missing")
+    loras = ("plain", "kohya", "both", "kohya-both", "halved", "flood", "endless", "foreign", "broken", "missing")
     entry = POCKET.model_copy(
         update={
             "torch_threads": 1,
@@ -103,6 +105,13 @@ def test_rows_with_different_loras_share_a_call_and_equal_solo_runs(dressed: SdP
         assert (mixed - alone).abs().max() <= 1e-4 * alone.abs().max()
 
 
+def test_a_lora_that_overflows_spoils_no_other_row(dressed: SdPipeline) -> None:
+    spoilt, beside = latents_of(dressed, make_job(loras=(Lora("flood", 1.0),)), make_job())
+    assert not spoilt.isfinite().all()
+    alone = latents(dressed)
+    assert (beside - alone).abs().max() <= 1e-5 * alone.abs().max()
+
+
 @pytest.mark.parametrize("name", ["plain", "kohya", "both"])
 def test_a_lora_acts_in_proportion_to_its_strength_and_on_its_own_job_only(dressed: SdPipeline, name: str) -> None:
     bare = latents(dressed)
@@ -122,7 +131,7 @@ def test_alpha_scales_a_lora(dressed: SdPipeline) -> None:
 
 
 @pytest.mark.parametrize(("name", "why"), [("foreign", "no nowhere"), ("broken", "cannot be read"),
-                                           ("missing", "cannot be read")])  # fmt: skip
+                                           ("missing", "cannot be read"), ("endless", "not finite")])  # fmt: skip
 def test_a_lora_file_that_does_not_fit_fails_its_own_job(dressed: SdPipeline, name: str, why: str) -> None:
     with pytest.raises(GenerationFailed, match=why):
         dressed.prepare(make_job(loras=(Lora(name, 1.0),)))
