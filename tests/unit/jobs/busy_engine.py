@@ -2,7 +2,7 @@
 
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from serve_app.engine.planner import Planner
@@ -112,8 +112,9 @@ class Day:
             job.left -= 1
             yield Advance(row, left - 1, job.width)
 
-    def _of(self, plan: StepPlan) -> set[Asked]:
-        return {self._rows[row][0] for row in plan.rows}
+    def _of(self, plan: StepPlan) -> Iterable[Asked]:
+        """Its jobs, in the plan's order: a set's would be another in every process."""
+        return dict.fromkeys(self._rows[row][0] for row in plan.rows)
 
 
 ONE_SIZE = {GroupKey(8, 8): 1.0}
