@@ -13,7 +13,7 @@ from tests.conftest import Service
 from tests.integration.asking import IMG2IMG, body
 
 QUICK: dict[str, Any] = {"num_inference_steps": 4, "width": 64, "height": 64}
-LONG: dict[str, Any] = {"num_inference_steps": 50, "samples": 2, "width": 128, "height": 128}
+LONG: dict[str, Any] = {"num_inference_steps": 50, "samples": 4, "width": 128, "height": 128}
 """Takes some seconds on the machines that tests run on."""
 PATIENCE_S = 240.0
 

@@ -25,7 +25,7 @@ def test_a_job_is_cancelled_within_two_seconds(service: Service) -> None:
 
 
 def test_progress_and_previews_come_as_events_until_the_end(service: Service) -> None:
-    id = submit(service, **LONG)["id"]
+    id = submit(service, **LONG | {"samples": 2, "width": 256, "height": 256})["id"]
     with watching(service, id) as events:
         seen = list(events)
     versions = [event.id for event in seen]
@@ -34,7 +34,7 @@ def test_progress_and_previews_come_as_events_until_the_end(service: Service) ->
     assert done == sorted(done)
     assert len(set(done)) > 3
     previews = [event.data["preview"] for event in seen if event.name == "preview"]
-    assert {pixels_of(base64.b64decode(uri.partition(",")[2])).shape for uri in previews} == {(16, 16, 3)}
+    assert {pixels_of(base64.b64decode(uri.partition(",")[2])).shape for uri in previews} == {(32, 32, 3)}
     assert (seen[-1].name, seen[-1].data["output"]) == ("success", fetched(service, id)["output"])
 
 
