@@ -39,8 +39,8 @@ def matmul_rate(rig: Rig) -> float:
 
 
 def _own(rig: Rig, pipeline: LatentPipeline, rows: int, flops: int, peak: float) -> dict[str, float]:
-    budget = {"rows_per_call": 2 * rows, "knee_pixels": rig.side**2, "rows_in_flight": rows}
-    own = Own(rig.entry.model_copy(update=budget), pipeline)
+    room = {"knee_pixels": rig.side**2, "rows_in_flight": rows}
+    own = Own(rig.entry.model_copy(update=room), pipeline, 2 * rows)
     try:
         closed_loop(own, same(rows, rig.side, 1000 + rows), rows)
         trace = closed_loop(own, same(max(4, 2 * rows), rig.side, rows), rows)

@@ -25,6 +25,7 @@ from bench import by_rows, micro, plot
 from bench.figures import Figures, peers_table, table
 from bench.models import Rig, make_rig
 from bench.rounds import FULL, QUICK, Course, Plan
+from serve_app.pipelines.knee import WIDTHS, knee_of
 
 WORKLOADS = ("agreement", "knee", "samplers", "lora", "mixed", "same", "poisson", "by_rows")
 SIDES = {"pocket": 128, "sd15": 512}
@@ -65,7 +66,7 @@ def measure(rig: Rig, plan: Plan, wanted: Sequence[str], say: Callable[[str], No
     }
     if rig.entry.device == "cuda":
         parts["by_rows"] = lambda: by_rows.measure(rig, course.pipeline, course.plain, knee.flops_per_row)
-    figures: Figures = {}
+    figures: Figures = {"unet_rows_per_call": course.budget}
     for name in wanted:
         if name in parts:
             figures |= parts[name]()
@@ -75,6 +76,7 @@ def measure(rig: Rig, plan: Plan, wanted: Sequence[str], say: Callable[[str], No
 
 def _knee_figures(knee: micro.Knee) -> Figures:
     return {
+        "knee.rows_per_call": knee_of({rows: each for rows, each in knee.seconds.items() if rows in WIDTHS}),
         "knee.best_rows": knee.best_rows,
         "knee.unet_gflop_per_row": knee.flops_per_row / 1e9,
         **{f"knee.ms_of_{rows}_rows": 1000 * seconds for rows, seconds in knee.seconds.items()},
@@ -90,7 +92,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shape", choices=tuple(SIDES), default="pocket", help="sd15 has random weights")
     parser.add_argument("--side", type=int, help="pixels; default 512 for sd15, 128 for pocket, quick 64")
     parser.add_argument("--threads", type=int, help="of torch, for everybody; default: all cores")
-    parser.add_argument("--rows-per-call", type=int, help="the engine's budget at --side; default: the catalogue's")
+    parser.add_argument("--rows-per-call", type=int, help="UNet rows of our calls at --side; default: as served")
     parser.add_argument("--workers", type=int, help="threads of the peer `threads`; default 2")
     parser.add_argument("--largest-batch", type=int, help="requests in one call of the peers that batch; default 16")
     parser.add_argument("--only", action="append", choices=WORKLOADS, help="may be given several times")
@@ -111,13 +113,12 @@ def _side(options: argparse.Namespace) -> int:
 
 def _setting(rig: Rig, plan: Plan, shape: str) -> Figures:
     entry = rig.entry
-    budget = max(1, entry.rows_per_call * (entry.knee_pixels // 64) // (rig.side // 8) ** 2)
     device = torch.cuda.get_device_name() if entry.device == "cuda" else platform.processor() or platform.machine()
     return {
         "setting": {
             "shape": shape, "side": rig.side, "device": device, "dtype": entry.dtype, "cores": os.cpu_count(),
             "torch_threads": entry.torch_threads, "rounds": plan.rounds, "jobs": plan.jobs, "clients": plan.clients,
-            "open_jobs": plan.open_jobs, "unet_rows_per_call": budget, "largest_batch": plan.largest_batch,
+            "open_jobs": plan.open_jobs, "largest_batch": plan.largest_batch,
             "threads_workers": plan.workers,
             "python": platform.python_version(), "versions": {name: version(name) for name in PACKAGES},
             "seeds": "parameters 0, order [1, round], arrivals [2, round], pictures [3, round, job]",

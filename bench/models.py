@@ -57,10 +57,14 @@ class Rig:
 
 
 def make_rig(shape: str, device: str, side: int, threads: int, rows: int | None, folder: Path) -> Rig:
-    """Everything on disk that a run needs, in `folder`. `rows` overrides the budget of a call, at `side`."""
+    """Everything on disk that a run needs, in `folder`.
+
+    `rows` is the budget of a call, at `side`; None: the catalogue's for the pocket model, measured for another.
+    """
     checkpoint = CHECKPOINT if shape == "pocket" else make_sd15(folder / "sd15")
     loras = make_loras(checkpoint, folder)
-    budget = {} if rows is None else {"rows_per_call": rows, "knee_pixels": side * side}
+    as_served = shape == "pocket" and rows is None
+    budget = {} if as_served else {"rows_per_call": rows, "knee_pixels": side * side}
     entry = POCKET.model_copy(
         update={
             "id": "bench", "source": str(checkpoint), "device": device, "torch_threads": threads, "vaes": (),

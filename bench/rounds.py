@@ -17,8 +17,12 @@ from bench.peers.own import Own
 from bench.peers.serve_batch import DEFAULTS, ServeBatch
 from bench.peers.threads import Threads
 from bench.workloads import ALL_SAMPLERS, LORA_SETS, SHORT_STEPS, arrivals, long_and_short, mixed, same
+from serve_app.engine.budget import LATENT_PIXEL, CallBudget
+from serve_app.engine.state import GroupKey
 from serve_app.messages import Img2ImgJob
+from serve_app.pipelines import rows_per_call
 from serve_app.pipelines.latent import LatentPipeline
+from serve_app.pipelines.rows import SHRINK
 
 LOAD = 0.7
 """Of our own capacity, in the open loop."""
@@ -65,9 +69,16 @@ class Course:
         self._plan = plan
         self._say = say
         self.pipeline: LatentPipeline = rig.own_pipeline()
+        self._rows_per_call = rows_per_call(rig.entry, self.pipeline)
         self.plain = Caller(rig.diffusers_pipeline(dressed=False))
         """For workloads without LoRAs: layers that wear none would still cost peers time."""
         self.dressed = Caller(rig.diffusers_pipeline(dressed=True))
+
+    @property
+    def budget(self) -> int:
+        """UNet rows of our calls."""
+        latent = self._rig.side // SHRINK
+        return CallBudget(self._rows_per_call, self._rig.entry.knee_pixels // LATENT_PIXEL).of(GroupKey(latent, latent))
 
     def mixed(self) -> Figures:
         """64 jobs that agree in nothing but size, and the same of ours alone with all eighteen samplers."""
@@ -127,7 +138,7 @@ class Course:
         return {"agreement.max_pixel_difference": max(worst.values()), "agreement.raw": worst}
 
     def _own(self) -> Peer:
-        return Own(self._rig.entry, self.pipeline)
+        return Own(self._rig.entry, self.pipeline, self._rows_per_call)
 
     def _closed_peers(self, caller: Caller) -> list[Peer]:
         return [

@@ -5,6 +5,7 @@ Pixels leave as an object reference: they never pass through the ingress.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -17,10 +18,11 @@ from serve_app.engine import build_engine
 from serve_app.engine.loop import Event
 from serve_app.errors import DarkroomError, Overloaded
 from serve_app.messages import Img2ImgJob, Progress, Raster
-from serve_app.pipelines import load_pipeline
+from serve_app.pipelines import load_pipeline, rows_per_call
 from serve_app.prompts.weights import parse_weights
 from serve_app.service.replicas import Generated
 
+logger = logging.getLogger("ray.serve")
 STALLED_SECONDS = 120.0
 """A job that makes no step for this long means a device that hangs."""
 HEARTBEAT_S = 5.0
@@ -34,7 +36,9 @@ class Diffusion:
 
     def __init__(self, entry: ModelEntry) -> None:
         pipeline = load_pipeline(entry, parse_weights)
-        self._steps = build_engine(entry, pipeline)
+        rows = rows_per_call(entry, pipeline)
+        logger.info("model %s: %d UNet rows a call at %d pixels", entry.id, rows, entry.knee_pixels)
+        self._steps = build_engine(entry, pipeline, rows)
         self._steps.start()
         self._suspected: int | None = None  # the suspect that runs here; written by generate
         threading.Thread(target=pipeline.warm, name="warm", daemon=True).start()

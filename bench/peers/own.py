@@ -14,8 +14,8 @@ class Own:
 
     name = "darkroom"
 
-    def __init__(self, entry: ModelEntry, pipeline: LatentPipeline) -> None:
-        self._engine = build_engine(entry, pipeline)
+    def __init__(self, entry: ModelEntry, pipeline: LatentPipeline, rows_per_call: int) -> None:
+        self._engine = build_engine(entry, pipeline, rows_per_call)
         self._engine.start()
 
     def submit(self, job: Img2ImgJob) -> "Future[Pixels]":

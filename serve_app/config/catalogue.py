@@ -53,10 +53,11 @@ class ModelEntry(Part):
     torch_threads: int | None = Field(None, ge=1)
     max_jobs: int = Field(256, ge=1)
     """Jobs that a replica takes, those in flight counted; more are told that it is overloaded."""
-    rows_per_call: int = Field(16, ge=1)
-    """UNet rows of one call at `knee_pixels`; a guided sample is two. More than the device's knee only adds latency."""
-    knee_pixels: int = Field(512 * 512, gt=0)
-    """The picture size, in pixels, that `rows_per_call` was measured at; smaller pictures get more rows."""
+    rows_per_call: int | None = Field(None, ge=1)
+    """UNet rows of one call at `knee_pixels`; a guided sample is two. More trade the latency of short jobs for
+    throughput. None: a replica measures its device's knee when it starts (`pipelines.knee`)."""
+    knee_pixels: int = Field(512 * 512, ge=64 * 64)
+    """The picture size, in pixels, that `rows_per_call` is meant for; smaller pictures get more rows."""
     rows_in_flight: int = Field(64, ge=1)
     """Samples at `knee_pixels` that may hold memory between calls."""
     prompt_cache_bytes: int = Field(64 * 2**20, ge=0)

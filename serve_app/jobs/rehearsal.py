@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from serve_app.config import ModelEntry
-from serve_app.engine import LATENT_PIXEL
+from serve_app.engine.budget import LATENT_PIXEL, CallBudget
 from serve_app.engine.planner import PATIENCE
 from serve_app.engine.state import GroupKey
 
@@ -20,6 +20,8 @@ SHRINK = 8
 LEAST_MERGED = 32 * 32
 """Latent pixels; of fewer no tokens are merged (`pipelines.latent`, for models whose attention starts at full size)."""
 RUNNING = "running"
+GUESSED_ROWS = 16
+"""UNet rows of a call where replicas measure them: only they know. It shapes the order of ends, not the pace."""
 NOTHING_LEFT = 1e-9
 """Evaluations; below are rounding errors."""
 
@@ -100,11 +102,12 @@ class Engine:
     @classmethod
     def of(cls, entry: ModelEntry) -> Self:
         """The engine of a catalogue entry."""
-        return cls(entry.rows_per_call, entry.knee_pixels // LATENT_PIXEL, entry.rows_in_flight, entry.num_replicas)
+        rows = entry.rows_per_call or GUESSED_ROWS
+        return cls(rows, entry.knee_pixels // LATENT_PIXEL, entry.rows_in_flight, entry.num_replicas)
 
     def budget(self, group: GroupKey) -> int:
         """UNet rows that the calls of a group may have now, on all replicas together."""
-        return self.replicas * max(1, self.rows_per_call * self.knee // group.pixels)
+        return self.replicas * CallBudget(self.rows_per_call, self.knee).of(group)
 
     @property
     def room(self) -> int:
@@ -113,10 +116,9 @@ class Engine:
 
     def clock_speed(self, groups: Iterable[GroupKey], rate: float) -> float:
         """Latent pixels a second by which each replica's planner ages its rows at `rate` cost per second in all, while
-        all these groups have some."""
-        shares = [1 / group.pixels for group in groups]
-        calls = rate / self.replicas / (self.rows_per_call * self.knee)
-        return calls * len(shares) / sum(shares)
+        all these groups have some: in a turn of one latent pixel each, every group spends its budget."""
+        budgets = [self.budget(group) for group in groups]
+        return rate * len(budgets) / sum(budgets)
 
 
 def group_of(width: int, height: int, token_merging: bool) -> GroupKey:

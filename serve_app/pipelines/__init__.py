@@ -1,4 +1,7 @@
-"""Model families: a catalogue entry in, a loaded pipeline out. A family is imported when it is first asked for."""
+"""Model families: a catalogue entry in, a loaded pipeline out, and how many rows its calls should have.
+
+What needs torch is imported when it is first asked for: that takes seconds.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -13,8 +16,15 @@ def load_pipeline(entry: ModelEntry, parse: "Parser") -> "LatentPipeline":
 
     Raises `ConfigError` where the weights cannot be read.
     """
-    from serve_app.pipelines.sd import SdPipeline  # imports torch and diffusers: seconds
+    from serve_app.pipelines.sd import SdPipeline
     from serve_app.pipelines.sdxl import SdxlPipeline
 
     families = {"sd": SdPipeline, "sdxl": SdxlPipeline}
     return families[entry.family](entry, parse)
+
+
+def rows_per_call(entry: ModelEntry, pipeline: "LatentPipeline") -> int:
+    """UNet rows of a call at `knee_pixels`: what the entry says, else measured now, while nobody uses the pipeline."""
+    from serve_app.pipelines.knee import measured_rows
+
+    return measured_rows(entry, pipeline) if entry.rows_per_call is None else entry.rows_per_call

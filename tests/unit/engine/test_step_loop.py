@@ -16,6 +16,7 @@ from serve_app.engine import build_engine
 from serve_app.engine.loop import Event, StepLoop
 from serve_app.errors import Cancelled, GenerationFailed, ModelUnavailable, Overloaded
 from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, Lora, Progress, Raster, SamplerChoice
+from serve_app.pipelines import rows_per_call
 from serve_app.pipelines.rows import LatentRow
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
@@ -58,7 +59,7 @@ def pipeline(loaded: Watched) -> Watched:
 @pytest.fixture
 def resting(pipeline: Watched) -> Iterator[StepLoop]:
     """A loop that is not started: jobs wait until a test starts it."""
-    loop = build_engine(ENTRY, pipeline)
+    loop = build_engine(ENTRY, pipeline, rows_per_call(ENTRY, pipeline))
     yield loop
     loop.stop()
 
