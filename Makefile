@@ -36,9 +36,9 @@ serve: $(READY) ## Serve the pocket model on HOST:PORT until Ctrl-C; prints the 
 key: $(READY) ## Make another key and show it, NAME=... names it
 	$(BIN)/darkroom keys create $(or $(NAME),client-$(shell date +%s))
 
-test: $(READY) ## Run the tests: unit (WORKERS at a time), integration over HTTP, real clients, some faults
+test: $(READY) ## Run the tests: unit (WORKERS at a time), integration over HTTP, real clients, some faults; GPU tests are skipped
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/records tests/storage
-	$(BIN)/python -m pytest tests/integration tests/compat tests/faults
+	$(BIN)/python -m pytest tests/integration tests/compat tests/faults tests/gpu
 
 faults: $(READY) ## Kill, stop, fill and cut everything that jobs need (a quarter of an hour), then print the table
 	rm -f build/faults.jsonl

@@ -36,6 +36,11 @@ settings.register_profile("slow-machine", deadline=None)
 settings.load_profile("slow-machine")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--gpu DEVICE` lets tests/gpu run."""
+    parser.addoption("--gpu", metavar="DEVICE", help="run the tests of tests/gpu on this torch device, e.g. cuda")
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A running service and the key to use."""
