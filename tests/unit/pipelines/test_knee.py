@@ -1,17 +1,19 @@
 """How many rows a call should have, by how long calls take."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
-from serve_app.config import POCKET
+from serve_app.config import POCKET, ModelEntry
 from serve_app.errors import ConfigError
-from serve_app.pipelines import rows_per_call
+from serve_app.pipelines import load_pipeline, rows_per_call
 from serve_app.pipelines.knee import LONG_S, REPEATS, WIDTHS, call_seconds, knee_of, measured_rows
 from serve_app.pipelines.rows import LatentRow
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
+from tests.unit.pipelines.small_models import make_model
 
 UNSET = POCKET.model_copy(update={"torch_threads": 1, "rows_per_call": None})
 SIDE = 64
@@ -108,3 +110,11 @@ def test_an_entry_that_says_nothing_is_measured_and_one_that_does_is_believed(de
     device.calls = []
     assert rows_per_call(UNSET.model_copy(update={"rows_per_call": 5}), device) == 5
     assert device.calls == []
+
+
+@pytest.mark.parametrize(("model", "family"), [("sd2", "sd"), ("sdxl", "sdxl")])
+def test_every_family_can_be_measured(model: str, family: str, tmp_path: Path) -> None:
+    make_model(model).save_pretrained(tmp_path)
+    told = {"id": model, "source": str(tmp_path), "family": family, "knee_pixels": SIDE**2, "torch_threads": 1}
+    entry = ModelEntry.model_validate(told)
+    assert 2 <= rows_per_call(entry, load_pipeline(entry, parse_weights)) <= max(WIDTHS)
