@@ -20,7 +20,7 @@ from serve_app.messages import Img2ImgJob
 from serve_app.pipelines.latent import LatentPipeline
 from serve_app.pipelines.rows import SHRINK, LatentRow
 
-SLOWDOWN = 2.25
+SLOWDOWN = 2.0
 """A full call takes at most so many times as long as a guided sample's own: what company costs a short job."""
 LEAST_GAIN = 1.1
 """Twice the rows have to bring so many times the evaluations a second."""
