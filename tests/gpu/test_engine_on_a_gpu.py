@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
+from diffusers import StableDiffusionImg2ImgPipeline
 
 from models.pocket.judge import judge
 from serve_app.config import POCKET, PROJECT, ModelEntry
@@ -14,10 +14,10 @@ from serve_app.pipelines.directly import encode, finish, latents_of
 from serve_app.pipelines.knee import WIDTHS, measured_rows
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
-from serve_app.samplers.names import ORDINARY, build_sampler
+from serve_app.samplers.names import ORDINARY
 from tests.unit.pipelines.jobs import make_job
+from tests.unit.pipelines.test_parity import reference
 
-BASE = DDIMScheduler.load_config(PROJECT / POCKET.source / "scheduler")
 WORN = ((), (Lora("stripes", 1.0),), (Lora("frame", 0.6), Lora("stripes", 0.4)))
 
 
@@ -53,12 +53,7 @@ def test_rows_of_a_mixed_batch_equal_diffusers_own_pipeline(exact: SdPipeline, d
     theirs.set_progress_bar_config(disable=True)
     jobs = [varied(place, name) for place, name in enumerate(ORDINARY)]
     for job, ours in zip(jobs, latents_of(exact, *jobs), strict=True):
-        theirs.scheduler = build_sampler(job.sampler, "DDIMScheduler", BASE)
-        wanted = theirs(
-            job.prompt, torch.from_numpy(job.init_image.copy()).permute(2, 0, 1)[None] / 255,
-            negative_prompt=job.negative_prompt, strength=job.strength, num_inference_steps=job.steps,
-            guidance_scale=job.guidance_scale, generator=torch.Generator().manual_seed(job.seed), output_type="latent",
-        ).images[0]  # fmt: skip
+        wanted = reference(theirs, job)
         assert (ours - wanted).abs().max() <= 1e-3 * wanted.abs().max(), job.sampler
 
 
