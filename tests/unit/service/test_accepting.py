@@ -8,7 +8,8 @@ import pytest
 
 from serve_app.errors import IdempotencyConflict, Overloaded
 from serve_app.jobs.job_json import read_job
-from serve_app.jobs.records import Idempotency
+from serve_app.jobs.records import Accepted, Idempotency, NewJob
+from serve_app.jobs.rows import Lease
 from tests.unit.service.stand_in import SIDE, Bench, bench
 
 KEY = Idempotency("a key", "0" * 64)
@@ -69,9 +70,22 @@ async def test_more_jobs_than_may_wait_are_refused_but_not_the_repetition_of_one
     assert len(await one.records.list()) == 8
 
 
-async def test_a_request_that_is_cancelled_while_it_is_written_down_leaves_a_job_that_is_driven(one: Bench) -> None:
+async def test_a_request_that_is_cancelled_while_it_is_written_down_leaves_a_job_that_is_driven(
+    one: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, writing, go_on = one.records.accept, asyncio.Event(), asyncio.Event()
+
+    async def held(new: NewJob, lease: Lease, idempotency: Idempotency | None, first_id: int) -> Accepted:
+        writing.set()
+        await go_on.wait()
+        return await write(new, lease, idempotency, first_id)
+
+    monkeypatch.setattr(one.records, "accept", held)
     handler = asyncio.create_task(one.accept())
-    await one.until(lambda: any(task.get_name() == "accept" for task in asyncio.all_tasks()))
+    await one.until(writing.is_set)
     handler.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handler
+    go_on.set()
     await one.until(lambda: one.driver.jobs == 1)
     await one.until(lambda: len(one.replicas.running) == 1)
