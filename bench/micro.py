@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.peers.caller import Caller
 from bench.timing import median_seconds, wait_for_device
 from bench.workloads import LORA_SETS, SHARED_SAMPLERS, same
+from serve_app.engine.budget import GUIDED
 from serve_app.messages import Img2ImgJob, SamplerChoice
 from serve_app.pipelines import directly
 from serve_app.pipelines.latent import LatentPipeline
@@ -25,8 +26,6 @@ from serve_app.samplers.noise import fresh_noise
 from serve_app.samplers.probe import step_options
 
 ROWS = (1, 2, 4, 8, 16, 32)
-GUIDED = 2
-"""UNet rows of one guided sample."""
 PLAIN_TWINS = ("EulerDiscreteScheduler", "DPMSolverMultistepScheduler")
 """With Karras sigmas and without: sixteen samplers together with the fourteen."""
 CHOICES = (*(SamplerChoice(name) for name in SHARED_SAMPLERS), *(SamplerChoice(name, False) for name in PLAIN_TWINS))

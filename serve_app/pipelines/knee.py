@@ -36,7 +36,11 @@ def measured_rows(entry: ModelEntry, pipeline: LatentPipeline) -> int:
     Raises `ConfigError` where there is no memory for a guided sample.
     """
     side = math.isqrt(entry.knee_pixels) // SHRINK * SHRINK
-    return knee_of(call_seconds(pipeline, side))
+    try:
+        return knee_of(call_seconds(pipeline, side))
+    except torch.OutOfMemoryError as error:
+        reason = f"no memory for a guided sample of {side} x {side} (`knee_pixels`)"
+        raise ConfigError(f"model {entry.id!r}: {reason}") from error
 
 
 def knee_of(seconds: Mapping[int, float]) -> int:
@@ -56,16 +60,16 @@ def call_seconds(
 ) -> dict[int, float]:
     """Seconds of UNet calls by their rows, doubling until the knee is passed; side in pixels.
 
-    Raises `ConfigError` where there is no memory for the smallest.
+    Raises torch's OutOfMemoryError where there is no memory for the smallest.
     """
     (rows,) = pipeline.encode([pipeline.prepare(_plain_job(side))])
     seconds: dict[int, float] = {}
     for width in WIDTHS:
         try:
             seconds[width] = _call_seconds(pipeline, rows[: width // GUIDED], clock)
-        except torch.OutOfMemoryError as error:
+        except torch.OutOfMemoryError:
             if not seconds:
-                raise ConfigError(f"no memory for a guided sample of {side} x {side} (`knee_pixels`)") from error
+                raise
             break
         if knee_of(seconds) < width or seconds[width] >= LONG_S:
             break
