@@ -10,6 +10,7 @@ PORT ?= 8000
 WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+WHERE = $(if $(CONFIG),--config '$(CONFIG)') $(if $(DATA_DIR),--data-dir '$(DATA_DIR)')
 
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
@@ -30,11 +31,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Start the service, send it a picture, write before and after side by side
 	$(BIN)/python -m deployments.demo --host $(HOST) --port $(PORT)
 
-serve: $(READY) ## Serve the pocket model on HOST:PORT until Ctrl-C; prints the key to use (CONFIG=file.yaml)
-	$(BIN)/python -m deployments.local --host $(HOST) --port $(PORT) $(if $(CONFIG),--config $(CONFIG))
+serve: $(READY) ## Serve the pocket model on HOST:PORT until Ctrl-C; prints the key to use (CONFIG=file.yaml, DATA_DIR=folder)
+	$(BIN)/python -m deployments.local --host $(HOST) --port $(PORT) $(WHERE)
 
-key: $(READY) ## Make another key and show it, NAME=... names it
-	$(BIN)/darkroom keys create $(or $(NAME),client-$(shell date +%s))
+key: $(READY) ## Make another key and show it, NAME=... names it (CONFIG and DATA_DIR as for serve)
+	$(BIN)/darkroom keys create $(if $(NAME),'$(NAME)') $(WHERE)
 
 test: $(READY) ## Run the tests: unit (WORKERS at a time), integration over HTTP, real clients, some faults; GPU tests are skipped
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/records tests/storage

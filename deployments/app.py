@@ -16,8 +16,12 @@ SHUTDOWN_S = 60.0
 
 
 def build_app(args: AppConfig) -> Application:
+    """The application of the arguments in a file of Serve's."""
+    return application(with_environment(args))
+
+
+def application(config: AppConfig) -> Application:
     """The application of a configuration: ingress and courier, one diffusion deployment a model, one postprocess."""
-    config = with_environment(args)
     models = {entry.id: _diffusion(entry) for entry in config.catalogue}
     postprocess = _postprocess(config)
     return _ingress(config, models, postprocess, _courier(config, models, postprocess))
@@ -76,4 +80,4 @@ def _postprocess(config: AppConfig) -> Application:
     return deployment.bind(config.postprocess, config.storage)
 
 
-app = build_app(load_config())
+app = application(load_config())

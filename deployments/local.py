@@ -16,7 +16,7 @@ from types import FrameType
 import ray
 from ray import serve
 
-from serve_app.config import AppConfig, load_config
+from serve_app.config import AppConfig, data_dir_told, load_config
 from serve_app.errors import ConfigError
 from serve_app.jobs.keys import ensure_first_key
 
@@ -39,10 +39,11 @@ def main() -> int:
         print("darkroom: end what uses the port, or choose another, e.g. PORT=8001", file=sys.stderr)
         return 1
     try:
-        config = load_config(options.config)
+        config = load_config(options.config, options.data_dir)
     except ConfigError as error:
         print(f"darkroom: {error}", file=sys.stderr)
         return 1
+    print(f"darkroom: data directory: {data_dir_told(config, options.data_dir)}", flush=True)
     _tell_key(ensure_first_key(config.auth, config.storage.data_path), config)
     _start(config, options.host, options.port)
     stop = _stop_signal()
@@ -59,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--config", type=Path, help="a YAML file with what differs from the defaults (AppConfig)")
+    parser.add_argument("--data-dir", type=Path, help="where pictures, records and keys lie")
     return parser.parse_args()
 
 
@@ -93,13 +95,13 @@ def _stop_signal() -> threading.Event:
 
 
 def _start(config: AppConfig, host: str, port: int) -> None:
-    from deployments.app import build_app  # binds on import: after the port is known to be free
+    from deployments.app import application  # binds on import: after the port is known to be free
 
     for name, value in SERVE_SETTINGS.items():
         os.environ.setdefault(name, value)
     ray.init("local", num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"host": host, "port": port})
-    serve.run(build_app(config), name="darkroom", route_prefix="/")
+    serve.run(application(config), name="darkroom", route_prefix="/")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import typer
 from serve_app.cli.records import (
     AsJson,
     ConfigFile,
+    DataDir,
     Limit,
-    ask,
-    configuration,
     moment,
+    on_records,
     show_fields,
     show_json,
     show_table,
@@ -31,9 +31,15 @@ OfState = Annotated[State | None, typer.Option("--state", help="Only these.")]
 
 
 @jobs.command("list")
-def list_jobs(state: OfState = None, limit: Limit = 50, as_json: AsJson = False, config: ConfigFile = None) -> None:
+def list_jobs(
+    state: OfState = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
     """The newest jobs."""
-    found = ask(configuration(config), lambda database: JobRecords(database).list(state=state, limit=limit))
+    found = on_records(config, data_dir, lambda database: JobRecords(database).list(state=state, limit=limit))
     if as_json:
         show_json([_whole(record) for record in found])
     else:
@@ -41,9 +47,9 @@ def list_jobs(state: OfState = None, limit: Limit = 50, as_json: AsJson = False,
 
 
 @jobs.command("show")
-def show(id: JobId, as_json: AsJson = False, config: ConfigFile = None) -> None:
+def show(id: JobId, as_json: AsJson = False, config: ConfigFile = None, data_dir: DataDir = None) -> None:
     """Everything about one job."""
-    record = ask(configuration(config), lambda database: JobRecords(database).get(id))
+    record = on_records(config, data_dir, lambda database: JobRecords(database).get(id))
     if record is None:
         raise stop(f"there is no job {id}")
     if as_json:
@@ -53,9 +59,9 @@ def show(id: JobId, as_json: AsJson = False, config: ConfigFile = None) -> None:
 
 
 @jobs.command("cancel")
-def cancel(id: JobId, config: ConfigFile = None) -> None:
+def cancel(id: JobId, config: ConfigFile = None, data_dir: DataDir = None) -> None:
     """Ask for a job's end; whoever drives it ends it within seconds."""
-    record = ask(configuration(config), lambda database: JobRecords(database).ask_cancel(id))
+    record = on_records(config, data_dir, lambda database: JobRecords(database).ask_cancel(id))
     if record is None:
         raise stop(f"there is no job {id}")
     if record.state not in (State.QUEUED, State.RUNNING):
@@ -64,9 +70,9 @@ def cancel(id: JobId, config: ConfigFile = None) -> None:
 
 
 @jobs.command("retry")
-def retry(id: JobId, config: ConfigFile = None) -> None:
+def retry(id: JobId, config: ConfigFile = None, data_dir: DataDir = None) -> None:
     """Queue a failed or cancelled job again, with the same seed and all its attempts and time before it."""
-    record = ask(configuration(config), lambda database: JobRecords(database).retry(id, time.time()))
+    record = on_records(config, data_dir, lambda database: JobRecords(database).retry(id, time.time()))
     if record is None:
         raise stop(f"job {id} cannot run again: only one that failed or was cancelled and whose picture is still kept")
     print(f"job {id} is queued again")

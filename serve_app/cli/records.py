@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from serve_app.config import AppConfig, load_config
+from serve_app.config import AppConfig, data_dir_told, load_config
 from serve_app.errors import ConfigError, RecordsUnavailable
 from serve_app.jobs.database import Database, one_node_only
 from serve_app.jobs.engines import parse_url
@@ -21,6 +21,14 @@ from serve_app.jobs.engines import parse_url
 T = TypeVar("T")
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="The service's YAML file; else the defaults.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        file_okay=False,
+        help="Where pictures, records and keys lie; else DARKROOM_DATA_DIR, storage.data_dir of the file, the default.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 LONGEST = 10_000
 """Characters of a line that nobody has to see at once."""
@@ -37,10 +45,23 @@ def bad_configuration_told() -> Iterator[None]:
         raise typer.BadParameter(str(error), param_hint="--config") from error
 
 
-def configuration(file: Path | None) -> AppConfig:
+def configuration(file: Path | None, data_dir: Path | None = None) -> AppConfig:
     """The service's configuration; a bad one ends the command."""
     with bad_configuration_told():
-        return load_config(file)
+        return load_config(file, data_dir)
+
+
+def tell_data_dir(config: AppConfig, data_dir: Path | None) -> None:
+    """On stderr, so that what a command prints stays what was asked for."""
+    typer.echo(f"data directory: {data_dir_told(config, data_dir)}", err=True)
+
+
+def on_records(file: Path | None, data_dir: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
+    """What `work` gives on the records of this configuration; tells the data directory where they lie in it."""
+    config = configuration(file, data_dir)
+    if config.records.url is None:
+        tell_data_dir(config, data_dir)
+    return ask(config, work)
 
 
 def ask(config: AppConfig, work: Callable[[Database], Awaitable[T]]) -> T:
@@ -55,10 +76,10 @@ def ask(config: AppConfig, work: Callable[[Database], Awaitable[T]]) -> T:
         raise stop(f"these are no records of this version, start the service first: {error.orig}") from error
 
 
-def stop(message: str) -> typer.Exit:
+def stop(message: str, status: int = 1) -> typer.Exit:
     """Tell why on stderr; raise what this gives."""
     typer.echo(message, err=True)
-    return typer.Exit(1)
+    return typer.Exit(status)
 
 
 def show_json(value: object) -> None:

@@ -18,7 +18,7 @@ INTERRUPTED = 130
 SUFFIX = ".png"
 
 Picture = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="PNG, JPEG or WebP.")]
-Url = Annotated[str, typer.Option(help="Where the service listens.")]
+Url = Annotated[str, typer.Option(envvar="DARKROOM_URL", help="Where the service listens.")]
 Key = Annotated[str, typer.Option(envvar="DARKROOM_KEY", help="A key, see `darkroom keys create`.")]
 Out = Annotated[
     Path | None, typer.Option(help="The file to write, or a folder; several pictures get numbers. Else this folder.")

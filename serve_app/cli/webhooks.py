@@ -6,17 +6,20 @@ from typing import Annotated
 
 import typer
 
+from serve_app.cli.keys import bad_keys_told
 from serve_app.cli.records import (
     AsJson,
     ConfigFile,
+    DataDir,
     Limit,
     ask,
-    bad_configuration_told,
     configuration,
     moment,
+    on_records,
     show_json,
     show_table,
     stop,
+    tell_data_dir,
 )
 from serve_app.jobs.hook_secrets import HookSecrets
 from serve_app.jobs.keys import key_names
@@ -31,9 +34,15 @@ OfState = Annotated[HookState | None, typer.Option("--state", help="Only these; 
 
 
 @webhooks.command("list")
-def list_webhooks(state: OfState = None, limit: Limit = 50, as_json: AsJson = False, config: ConfigFile = None) -> None:
+def list_webhooks(
+    state: OfState = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
     """The newest webhooks and how far they got."""
-    found = ask(configuration(config), lambda database: Outbox(database).listing(state, limit))
+    found = on_records(config, data_dir, lambda database: Outbox(database).listing(state, limit))
     if as_json:
         show_json([asdict(record) for record in found])
     else:
@@ -48,11 +57,12 @@ def replay(
         typer.Option("--all-dead", help="All that were given up, but those whose receivers said that they are gone."),
     ] = False,
     config: ConfigFile = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Deliver dead webhooks after all, now and with all attempts before them."""
     if (id is None) != all_dead:
         raise typer.BadParameter("name one webhook, or --all-dead")
-    count = ask(configuration(config), lambda database: Outbox(database).replay(id, time.time()))
+    count = on_records(config, data_dir, lambda database: Outbox(database).replay(id, time.time()))
     if id is not None and not count:
         raise stop(f"there is no dead webhook {id}")
     print(f"{count} webhook{'' if count == 1 else 's'} will be sent again")
@@ -64,10 +74,12 @@ def secret(
     rotate: Annotated[bool, typer.Option("--rotate", help="Make a new one.")] = False,
     overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old one signs along after that.")] = 24.0,
     config: ConfigFile = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Print the secret that the receivers of a key's webhooks verify with."""
-    settings = configuration(config)
-    with bad_configuration_told():
+    settings = configuration(config, data_dir)
+    tell_data_dir(settings, data_dir)
+    with bad_keys_told():
         names = key_names(settings.auth, settings.storage.data_path)
     if key_name not in names:
         raise stop(f"there is no key named {key_name}")

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from serve_app.config.catalogue import POCKET, Enhancement, ModelEntry, Weights
-from serve_app.config.part import PROJECT, Network, Part
+from serve_app.config.part import Network, Part
 from serve_app.config.parts import (
     ApiConfig,
     AuthConfig,
@@ -22,6 +22,7 @@ from serve_app.config.parts import (
     StorageConfig,
     WebhooksConfig,
 )
+from serve_app.config.places import DEFAULT_WHY, PROJECT
 from serve_app.errors import ConfigError
 
 __all__ = [
@@ -43,9 +44,12 @@ __all__ = [
     "StorageConfig",
     "WebhooksConfig",
     "Weights",
+    "data_dir_told",
     "load_config",
     "with_environment",
 ]
+
+DATA_DIR_VARIABLE = "DARKROOM_DATA_DIR"
 
 
 class AppConfig(Part):
@@ -84,16 +88,17 @@ class AppConfig(Part):
         return self.default_model or self.catalogue[0].id
 
 
-def load_config(file: Path | None = None) -> AppConfig:
-    """The configuration in a YAML file, or the defaults, with what the environment overrides.
+def load_config(file: Path | None = None, data_dir: Path | None = None) -> AppConfig:
+    """The configuration in a YAML file, ours or Serve's, or the defaults, with what the environment overrides.
 
-    Raises ConfigError with every fault of the file.
+    `data_dir` is what a command was told; it counts before all else. Raises ConfigError with every fault of the file.
     """
     try:
-        values = {} if file is None else yaml.safe_load(file.read_text()) or {}
-        return with_environment(AppConfig.model_validate(values))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+        config = AppConfig() if file is None else _read(file)
+    except (OSError, UnicodeError, yaml.YAMLError, ValidationError) as error:
         raise ConfigError(f"{file}: {error}") from error
+    config = with_environment(config)
+    return config if data_dir is None else _with_data_dir(config, data_dir)
 
 
 def with_environment(config: AppConfig) -> AppConfig:
@@ -101,9 +106,34 @@ def with_environment(config: AppConfig) -> AppConfig:
 
     The URL may hold a password, which no file that many can read should.
     """
-    storage, records = config.storage, config.records
-    if data_dir := os.environ.get("DARKROOM_DATA_DIR"):
-        storage = storage.model_copy(update={"data_dir": data_dir})
+    if data_dir := os.environ.get(DATA_DIR_VARIABLE):
+        config = _with_data_dir(config, Path(data_dir))
     if url := os.environ.get("DARKROOM_RECORDS_URL"):
-        records = records.model_copy(update={"url": url})
-    return config.model_copy(update={"storage": storage, "records": records})
+        config = config.model_copy(update={"records": config.records.model_copy(update={"url": url})})
+    return config
+
+
+def data_dir_told(config: AppConfig, data_dir: Path | None = None) -> str:
+    """Where the data directory is and why there, for people; `data_dir` as it was given to `load_config`."""
+    if data_dir is not None:
+        why = "--data-dir"
+    elif os.environ.get(DATA_DIR_VARIABLE):
+        why = DATA_DIR_VARIABLE
+    else:
+        why = DEFAULT_WHY if config.storage.data_dir is None else "storage.data_dir"
+    return f"{config.storage.data_path} ({why})"
+
+
+def _read(file: Path) -> AppConfig:
+    match values := yaml.safe_load(file.read_text()) or {}:
+        case {"applications": [{"args": args}, *_]}:
+            # Serve's own kind of file. Serve hands us these without the file's name, so nothing is beside it.
+            return AppConfig.model_validate(args)
+        case _:
+            return AppConfig.model_validate(values, context=file.absolute().parent)
+
+
+def _with_data_dir(config: AppConfig, path: Path) -> AppConfig:
+    """A relative one is meant from where the command runs."""
+    absolute = str(path.expanduser().absolute())
+    return config.model_copy(update={"storage": config.storage.model_copy(update={"data_dir": absolute})})

@@ -5,7 +5,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from serve_app.config.part import PROJECT, Name, Part
+from serve_app.config.part import Name, Part
+from serve_app.config.places import FoundPath, Source, in_project
 from serve_app.messages import SAMPLER_NAMES
 
 
@@ -20,24 +21,25 @@ class Weights(Part):
     """Something of the catalogue besides models: a VAE, a LoRA, a textual inversion."""
 
     id: Name
-    source: str
-    """A file or folder, relative to the project's root or absolute."""
+    source: FoundPath
+    """A file or folder: absolute, or relative to the configuration's file, else to the project's root."""
 
     @property
     def path(self) -> Path:
         """Where it lies on disk."""
-        return PROJECT / self.source
+        return in_project(self.source)
 
 
 class ModelEntry(Part):
     """One model that clients name by `model_id`, and how its deployment runs."""
 
     id: Name
-    source: str
-    """A diffusers folder, a single safetensors file, or a hub id."""
+    source: Source
+    """A diffusers folder, a single safetensors file, or a hub id. A relative path is looked for beside the
+    configuration's file, then in the project."""
     family: Literal["sd", "sdxl"] = "sd"
     """sd: Stable Diffusion 1.x and 2.x. sdxl: Stable Diffusion XL."""
-    config: str | None = None
+    config: Source | None = None
     """For a single file: a diffusers folder or hub id with the model's configuration and tokenizers.
     None: what diffusers takes for such a file, from the hub."""
     title: str = ""
@@ -90,7 +92,7 @@ class ModelEntry(Part):
 
 
 def _path_or_text(source: str) -> str:
-    path = PROJECT / source
+    path = in_project(source)
     return str(path) if path.exists() else source
 
 

@@ -1,12 +1,10 @@
 """What every part of the configuration keeps to, and the types that several parts share."""
 
 import ipaddress
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-PROJECT = Path(__file__).parent.parent.parent
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

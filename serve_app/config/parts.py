@@ -5,7 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from serve_app.config.part import PROJECT, Name, Network, Part, Sha256
+from serve_app.config.part import Name, Network, Part, Sha256
+from serve_app.config.places import DEFAULT_DATA_DIR, HOME, DatabaseUrl, FolderPath, FoundPath, in_project
 
 HTTP_URL = r"^https?://[^/]"
 Pause = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -25,6 +26,13 @@ class AuthConfig(Part):
     """Who may call. Without keys here, the first start makes one and keeps its hash in the data directory."""
 
     keys: tuple[KeyEntry, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [entry.name for entry in self.keys]
+        if shared := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two keys share a name: {', '.join(shared)}")
+        return self
 
 
 class ApiConfig(Part):
@@ -60,7 +68,7 @@ class InputsConfig(Part):
 class RecordsConfig(Part):
     """Where jobs are written down, and how long a driver's silence is taken for life."""
 
-    url: str | None = None
+    url: DatabaseUrl | None = None
     """An SQLAlchemy URL, e.g. postgresql+psycopg://user@host/darkroom; None: SQLite in the data directory. With a
     password in it, it is better given as DARKROOM_RECORDS_URL in the environment."""
     lease_s: float = Field(15.0, gt=0)
@@ -109,8 +117,9 @@ class S3Config(Part):
 class StorageConfig(Part):
     """Where pictures lie, and for how long."""
 
-    data_dir: str = "data"
-    """Pictures, records and keys of the embedded default, relative to the project's root or absolute."""
+    data_dir: FolderPath | None = None
+    """Pictures, records and keys: absolute, or relative to the configuration's file. None: `data` in a checkout, the
+    user's data directory where Darkroom is installed from a wheel."""
     s3: S3Config | None = None
     """None: files in the data directory."""
     public_url: str | None = Field(None, pattern=HTTP_URL)
@@ -130,7 +139,7 @@ class StorageConfig(Part):
     @property
     def data_path(self) -> Path:
         """The data directory as a path."""
-        return PROJECT / self.data_dir
+        return DEFAULT_DATA_DIR if self.data_dir is None else HOME / Path(self.data_dir).expanduser()
 
     @property
     def pictures_path(self) -> Path:
@@ -150,7 +159,7 @@ class CourierConfig(Part):
 class PostprocessConfig(Part):
     """The last deployment: safety filter, encoding, storage."""
 
-    safety_checker: str = "models/pocket/checkpoint"
+    safety_checker: FoundPath = "models/pocket/checkpoint"
     """A diffusers folder that holds safety_checker/ and feature_extractor/."""
     num_replicas: int = Field(1, ge=1)
     num_cpus: float = Field(0.2, ge=0)
@@ -161,7 +170,7 @@ class PostprocessConfig(Part):
     @property
     def safety_folder(self) -> Path:
         """The safety checker's folder as a path."""
-        return PROJECT / self.safety_checker
+        return in_project(self.safety_checker)
 
 
 class IngressConfig(Part):

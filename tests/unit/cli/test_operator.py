@@ -124,7 +124,7 @@ def test_a_job_that_runs_is_asked_to_end() -> None:
 def test_a_job_that_has_ended_is_not_cancelled() -> None:
     make_jobs()
     result = darkroom("jobs", "cancel", "7")
-    assert (result.exit_code, result.stderr) == (1, "job 7 has ended before: success\n")
+    assert (result.exit_code, result.stderr.splitlines()[1:]) == (1, ["job 7 has ended before: success"])
 
 
 def test_a_job_that_failed_is_queued_again_and_one_that_succeeded_is_not() -> None:
@@ -159,7 +159,7 @@ def test_a_replay_names_a_dead_webhook_or_means_all() -> None:
     assert darkroom("webhooks", "replay").exit_code == 2
     assert darkroom("webhooks", "replay", "msg_1", "--all-dead").exit_code == 2
     result = darkroom("webhooks", "replay", "msg_1")
-    assert (result.exit_code, result.stderr) == (1, "there is no dead webhook msg_1\n")
+    assert (result.exit_code, result.stderr.splitlines()[1:]) == (1, ["there is no dead webhook msg_1"])
     assert darkroom("webhooks", "replay", "--all-dead").stdout == "0 webhooks will be sent again\n"
 
 
@@ -178,7 +178,7 @@ def test_a_keys_secret_is_made_once_and_rotated_with_an_overlap(data_dir: Path) 
 
 def test_a_secret_for_a_key_that_is_none_is_not_made() -> None:
     result = darkroom("webhooks", "secret", "phnoe")
-    assert (result.exit_code, result.stderr) == (1, "there is no key named phnoe\n")
+    assert (result.exit_code, result.stderr.splitlines()[1:]) == (1, ["there is no key named phnoe"])
 
 
 COMMANDS = [

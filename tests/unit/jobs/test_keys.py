@@ -12,7 +12,7 @@ import pytest
 
 from serve_app.config import AuthConfig, KeyEntry
 from serve_app.errors import ConfigError, InvalidKey
-from serve_app.jobs.keys import KEY_FILE, KeyRing, ensure_first_key, make_key
+from serve_app.jobs.keys import KEY_FILE, KeyRing, ensure_first_key, make_key, revoke_key
 
 NO_KEYS = AuthConfig()
 MAKER = """
@@ -130,6 +130,26 @@ def test_threads_that_race_lose_no_key_and_make_one_first(tmp_path: Path) -> Non
     assert sum(first is not None for first in firsts) == 1
     ring = KeyRing(NO_KEYS, tmp_path)
     assert {ring.verify(key).name for key in keys} == {f"key-{number}" for number in range(24)}
+
+
+def test_of_threads_that_race_for_a_name_one_gets_it_and_revokes_beside_creates_lose_nothing(tmp_path: Path) -> None:
+    def made(_: int) -> str | None:
+        try:
+            return make_key(tmp_path, "phone")
+        except ConfigError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        phones = [key for key in pool.map(made, range(8)) if key is not None]
+        old = [make_key(tmp_path, f"old-{number}") for number in range(8)]
+        new = pool.map(lambda number: make_key(tmp_path, f"new-{number}"), range(8))
+        gone = pool.map(lambda number: revoke_key(tmp_path, f"old-{number}", NO_KEYS), range(8))
+        keys = [*new, *phones]
+        assert len(list(gone)) == len(old)
+    assert len(phones) == 1
+    ring = KeyRing(NO_KEYS, tmp_path)
+    assert {ring.verify(key).name for key in keys} == {"phone", *(f"new-{number}" for number in range(8))}
+    assert sorted(names(tmp_path)) == sorted(["phone", *(f"new-{number}" for number in range(8))])
 
 
 def test_processes_that_race_lose_no_key_and_make_one_first(tmp_path: Path) -> None:
