@@ -4,11 +4,14 @@ The ingress makes an `Img2ImgJob`, a diffusion replica answers with `Progress` a
 `Raster`, postprocess answers with `StoredImage`s.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
+
+from serve_app.errors import InvalidFields
 
 Pixels = npt.NDArray[np.uint8]
 """RGB, shape (height, width, 3), 0..255."""
@@ -34,6 +37,9 @@ SAMPLER_NAMES = (
     "LCMScheduler",
 )
 """The names a request may ask for, in the contract's order."""
+
+LACKING_ALGORITHMS = {"DPMSolverSinglestepScheduler": ("sde-dpmsolver",)}
+"""By sampler, those of its family's algorithm types that diffusers does not have for it."""
 
 
 class SafetyType(StrEnum):
@@ -141,6 +147,18 @@ class StoredImage:
 
     name: str
     flagged: bool
+
+
+MOST_BREAKS = 16
+"""In one prompt: a `BREAK` is six characters and opens a row of the text encoder, so many of them are an attack."""
+
+
+def require_few_breaks(prompts: Mapping[str, Iterable[tuple[str, float]]]) -> None:
+    """Raises InvalidFields for prompts, by field and parsed, with too many BREAKs, which are fragments without text."""
+    said = "The {} may not have more than {} BREAKs."
+    bad = [name for name, fragments in prompts.items() if sum(not text for text, _ in fragments) > MOST_BREAKS]
+    if bad:
+        raise InvalidFields({name: [said.format(name.replace("_", " "), MOST_BREAKS)] for name in bad})
 
 
 TEMPORARY_FOLDER = "temp/"

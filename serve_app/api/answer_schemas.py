@@ -89,7 +89,12 @@ PROCESSING = whole(
     },
     track_id=TRACK_ID,
 )
-FAILED = whole({"status": {"const": "failed"}, "id": JOB_ID, "message": STRING, "output": {"const": ""}})
+MESSAGE: Schema = {
+    "type": ["string", "object"],
+    "description": "A text; for bad fields, each one's name with its sentences.",
+    "additionalProperties": STRINGS,
+}
+FAILED = whole({"status": {"const": "failed"}, "id": JOB_ID, "message": MESSAGE, "output": {"const": ""}})
 UNKNOWN_JOB = whole(
     {
         "status": {"const": "failed"},
@@ -112,7 +117,7 @@ HOOK_FAILURE = whole(
     {
         "status": {"const": "failed"},
         "id": JOB_ID,
-        "message": STRING,
+        "message": MESSAGE,
         "track_id": {"type": ["string", "integer", "null"]},
     }
 )
@@ -128,7 +133,7 @@ STANDING: dict[str, Schema] = {
     "eta": {"type": ["number", "null"], "description": "Seconds; null: it has ended."},
     "attempts": COUNT | {"description": "Runs that broke off because a replica died or hung."},
     "output": STRINGS | {"description": "Links, when it has succeeded."},
-    "message": STRING_OR_NULL | {"description": "Why it failed."},
+    "message": {**MESSAGE, "type": ["string", "object", "null"]},
 }
 JOB = whole(
     {
@@ -154,11 +159,7 @@ ERROR: Schema = {
     "type": "object",
     "properties": {
         "status": {"const": "error"},
-        "message": {
-            "type": ["string", "object"],
-            "description": "A text; for bad fields, each one's name with its sentences.",
-            "additionalProperties": STRINGS,
-        },
+        "message": MESSAGE,
         "retry_after": INTEGER | {"description": "Seconds."},
     },
     "required": ["status", "message"],

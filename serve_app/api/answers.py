@@ -7,7 +7,8 @@ import base64
 import math
 from collections.abc import Iterable, Sequence
 
-from serve_app.api.problems import Told, ended_badly, why_ended
+from serve_app.api.endings import ended_badly, why_ended
+from serve_app.api.problems import Told
 from serve_app.api.stored import shown_picture
 from serve_app.api.views import SUCCESS, JobView, Used
 from serve_app.api.wire import Img2ImgRequest
@@ -31,7 +32,7 @@ def posted(view: JobView, outputs: Sequence[str], *, errors_as_200: bool = False
         return 200, success(view, outputs), {}
     if not view.ended:
         return 200, processing(view), {}
-    return ended_badly(view.state, view.message, errors_as_200=errors_as_200)
+    return ended_badly(view, errors_as_200=errors_as_200)
 
 
 def fetched(view: JobView, outputs: Sequence[str]) -> Answer:
@@ -75,7 +76,7 @@ def processing(view: JobView) -> Answer:
 
 def failed(view: JobView) -> Answer:
     """The answer to a fetch of a job that failed or was cancelled."""
-    return {"status": "failed", "id": view.id, "message": why_ended(view.state, view.message), "output": ""}
+    return {"status": "failed", "id": view.id, "message": why_ended(view), "output": ""}
 
 
 def webhook_payload(view: JobView, outputs: Sequence[str]) -> Answer:
@@ -89,8 +90,7 @@ def webhook_payload(view: JobView, outputs: Sequence[str]) -> Answer:
             "track_id": view.request.track_id,
             "meta": meta(view),
         }
-    why = why_ended(view.state, view.message)
-    return {"status": "failed", "id": view.id, "message": why, "track_id": view.request.track_id}
+    return {"status": "failed", "id": view.id, "message": why_ended(view), "track_id": view.request.track_id}
 
 
 def _track_id(view: JobView) -> Answer:

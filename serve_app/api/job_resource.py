@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from serve_app.api.answers import Answer, eta
-from serve_app.api.problems import why_ended
+from serve_app.api.endings import why_ended
 from serve_app.api.routes import job_events_url, job_url
 from serve_app.api.views import SUCCESS, JobView
 
@@ -36,7 +36,7 @@ def standing(view: JobView) -> Answer:
         "eta": None if view.ended else eta(view),
         "attempts": view.attempts,
         "output": list(view.links) if succeeded else [],
-        "message": why_ended(view.state, view.message) if view.ended and not succeeded else None,
+        "message": why_ended(view) if view.ended and not succeeded else None,
     }
 
 

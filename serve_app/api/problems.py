@@ -14,7 +14,6 @@ from serve_app.errors import (
     ImageFetchFailed,
     InvalidFields,
     InvalidKey,
-    JobError,
     JobNotFound,
     LinkRefused,
     MethodNotAllowed,
@@ -25,7 +24,6 @@ from serve_app.errors import (
     RecordsUnavailable,
     RouteNotFound,
     SafetyCheckFailed,
-    ServiceError,
     StorageFailed,
     StoreUnavailable,
     UnreadableBody,
@@ -59,8 +57,6 @@ TABLE: dict[type[DarkroomError], tuple[int, str]] = {
     AttemptsExhausted: (500, "The image could not be generated, several attempts broke off"),
     Cancelled: (500, "The request was cancelled"),
 }
-_OF_JOBS = {text: cls for cls, (_, text) in TABLE.items() if issubclass(cls, ServiceError | JobError)}
-"""The failures that a job can end with, by their texts."""
 UNKNOWN = (500, "Internal server error")
 """For what is no DarkroomError: the last handler of the ingress answers with this."""
 
@@ -96,22 +92,6 @@ def fetch_problem(error: DarkroomError, *, errors_as_200: bool = False) -> Told:
 def text_of(error: DarkroomError) -> str:
     """What a client may read of a failure, in one text: what a failed job's record keeps."""
     return _entry(error)[1]
-
-
-def why_ended(state: str, message: str | None) -> str:
-    """Why a job that did not succeed has ended; `message` is its record's."""
-    return message or text_of(Cancelled() if state == "cancelled" else GenerationFailed())
-
-
-def ended_badly(state: str, message: str | None, *, errors_as_200: bool = False) -> Told:
-    """The answer to the request that made a job that then failed or was cancelled.
-
-    A text of the table is answered as the failure it stands for, anything else as that text with status 500.
-    """
-    text = why_ended(state, message)
-    error = _OF_JOBS.get(text, GenerationFailed)()
-    status, body, headers = problem(error, errors_as_200=errors_as_200)
-    return status, {**body, "message": text}, headers
 
 
 def _entry(error: DarkroomError) -> tuple[int, str]:

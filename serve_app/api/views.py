@@ -63,6 +63,8 @@ class JobView:
     """Why it failed, for its client."""
     webhook_status: str
     """How far the delivery of its webhook is; empty where it has none."""
+    failure: str | None = None
+    """What it failed of, as `api.failures` writes it; None also of jobs of earlier versions."""
 
     @property
     def ended(self) -> bool:

@@ -12,7 +12,7 @@ from serve_app.api.fields import FIELDS, Field
 from serve_app.api.values import Refusal, is_given
 from serve_app.config import ModelEntry, Weights
 from serve_app.errors import InvalidFields
-from serve_app.messages import Lora, SafetyType
+from serve_app.messages import LACKING_ALGORITHMS, Lora, SafetyType
 
 Problems = dict[str, list[str]]
 DEFAULT_LORA_STRENGTH = 1.0
@@ -100,7 +100,7 @@ def _pair_loras(values: dict[str, object], problems: Problems) -> None:
 
 
 def check_against(request: Img2ImgRequest, entry: ModelEntry) -> None:
-    """Raises InvalidFields where the request names weights that the model does not have."""
+    """Raises InvalidFields where the request names weights that the model does not have, or what no sampler can do."""
     asked = {
         "lora_model": (entry.loras, [lora.id for lora in request.loras]),
         "vae": (entry.vaes, [] if request.vae is None else [request.vae]),
@@ -111,6 +111,9 @@ def check_against(request: Img2ImgRequest, entry: ModelEntry) -> None:
         for name, (there, wanted) in asked.items()
         if not _ids(there).issuperset(wanted)
     }
+    if request.algorithm_type in LACKING_ALGORITHMS.get(request.scheduler or entry.default_sampler, ()):
+        problems["scheduler"] = ["The selected scheduler cannot run with this algorithm type."]
+        problems["algorithm_type"] = ["The selected algorithm type cannot run with this scheduler."]
     if problems:
         raise InvalidFields(problems)
 

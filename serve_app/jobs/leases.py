@@ -70,6 +70,8 @@ class Outcome:
     delete_at: float | None
     """When its pictures go; None: never."""
     hook: OutboxEntry | None
+    failure: str | None = None
+    """What it failed of, for programs, as JSON."""
 
     def __post_init__(self) -> None:
         if self.state in OPEN:
@@ -216,6 +218,7 @@ def _end(outcome: Outcome, now: float, started_at: float | None) -> dict[str, ob
         "started_at": jobs.c.started_at if started_at is None else func.coalesce(jobs.c.started_at, started_at),
         "state": outcome.state,
         "message": None if outcome.message is None else _storable(outcome.message),
+        "failure": None if outcome.failure is None else _storable(outcome.failure),
         "sampler": outcome.sampler,
         "seconds": outcome.seconds,
         "flagged": outcome.flagged,

@@ -55,6 +55,7 @@ jobs = Table(
     Column("message", Text),  # why it failed, for its client
     Column("temporary", Boolean, nullable=False),
     Column("delete_at", Float),  # when its pictures go; None: never
+    Column("failure", Text),  # the same for programs: a code and bad fields, as JSON
     Column("hook_status", String(16)),  # what became of its webhook, once the outbox has forgotten that
     Index("ix_jobs_lease", "state", "lease_until"),
     Index("ix_jobs_model", "model_id", "state", "created_at"),

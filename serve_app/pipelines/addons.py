@@ -19,6 +19,7 @@ from serve_app.errors import GenerationFailed
 from serve_app.pipelines.autoencoder import lay_out
 from serve_app.pipelines.cache import ByteLru
 from serve_app.pipelines.lora_files import LoraFile, read_lora
+from serve_app.pipelines.refusal import refused
 from serve_app.pipelines.text import Fragments
 from serve_app.pipelines.weights import load_vae
 
@@ -43,16 +44,16 @@ class Addons:
         self._worn: set[str] = set()  # embeddings whose tokens the text encoders know; step thread only
 
     def vae(self, name: str | None) -> AutoencoderKL:
-        """The VAE of this id, or the model's own."""
+        """The VAE of this id, or the model's own. Raises what `load_vae` raises."""
         if name is None:
             return self._parts.vae
         with self._lock:
             if name not in self._vaes:
-                self._vaes[name] = lay_out(load_vae(self._sources["vaes"][name], self._parts.vae))
+                self._vaes[name] = lay_out(load_vae(name, self._sources["vaes"][name], self._parts.vae))
             return self._vaes[name]
 
     def lora(self, name: str) -> LoraFile:
-        """The LoRA of this id, on the model's device. Raises `GenerationFailed` if its file does not fit the model."""
+        """The LoRA of this id, on the model's device. Raises what `read_lora` raises."""
         with self._lock:
             file = self._loras.get(name)
             if file is None:
@@ -66,17 +67,19 @@ class Addons:
         return self._loras.used_bytes
 
     def read_embedding(self, name: str) -> None:
-        """Read a textual inversion's file. Raises `GenerationFailed` if it is none."""
+        """Read a textual inversion's file. Raises `InvalidFields` if it is none, `GenerationFailed` if it is away."""
         with self._lock:
             if name in self._embeddings:
                 return
             try:
                 self._embeddings[name] = load_file(self._sources["embeddings"][name])
-            except (OSError, SafetensorError) as error:
+            except SafetensorError as error:
+                raise refused("embeddings_model", name, "its file is damaged") from error
+            except OSError as error:
                 raise GenerationFailed(f"embedding {name!r} cannot be read: {error}") from error
 
     def wear_embedding(self, name: str) -> None:
-        """Make the text encoders know a textual inversion that was read; once."""
+        """Make the text encoders know a textual inversion that was read; once. Raises `InvalidFields` if none fits."""
         if name in self._worn:
             return
         state = self._embeddings[name]
@@ -87,7 +90,7 @@ class Addons:
             if not state.keys() & TOWER_KEYS.keys():
                 self._add(name, state, *TOWER_KEYS["clip_l"])
         except (ValueError, RuntimeError) as error:
-            raise GenerationFailed(f"embedding {name!r} does not fit the model: {error}") from error
+            raise refused("embeddings_model", name, "it is for other text encoders") from error
         self._worn.add(name)
 
     def spell(self, fragments: Fragments, names: tuple[str, ...]) -> Fragments:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from serve_app.config import ModelEntry
 from serve_app.errors import InvalidFields
-from serve_app.messages import Img2ImgJob, Pixels
+from serve_app.messages import Img2ImgJob, Pixels, require_few_breaks
 from serve_app.pipelines.addons import Addons
 from serve_app.pipelines.attention import call_processors_directly
 from serve_app.pipelines.autoencoder import Posterior, decode_latents, encode_pictures, preview_colours
@@ -36,7 +36,6 @@ T = TypeVar("T")
 TOKEN_MERGING_RATIO = 0.5
 LEAST_MERGED_TOKENS = 32 * 32
 """Attention maps smaller than this are left whole."""
-MOST_BREAKS = 16
 EMPTY: Fragments = ()
 Parser = Callable[[str], Fragments]
 """A prompt to texts with weights."""
@@ -86,10 +85,10 @@ class LatentPipeline:
     def prepare(self, job: Img2ImgJob) -> LatentDraft:
         """Plan the sampler, read LoRA, VAE and embedding files.
 
-        Raises `InvalidFields` for an impossible sampler, a clip_skip past the text encoders' layers, or a prompt of
-        very many chunks.
+        Raises `InvalidFields` for an impossible sampler, a clip_skip past the text encoders' layers, a prompt of
+        very many chunks, or a LoRA, VAE or embedding that is not for this model.
         """
-        self._require_few_breaks(job)
+        require_few_breaks({"prompt": self._parse(job.prompt), "negative_prompt": self._parse(job.negative_prompt)})
         if job.clip_skip > (deepest := min(tower.deepest_skip for tower in self._towers)):
             raise InvalidFields({"clip_skip": [f"The clip skip may not be greater than {deepest} for this model."]})
         try:
@@ -108,16 +107,6 @@ class LatentPipeline:
         """Whether tokens are merged: few of them cost little, and half of few is too few for a picture."""
         tokens = (job.height // self._attention_shrink) * (job.width // self._attention_shrink)
         return job.token_merging and tokens >= LEAST_MERGED_TOKENS
-
-    def _require_few_breaks(self, job: Img2ImgJob) -> None:
-        """A `BREAK` is six characters and opens a row of the text encoder: a long prompt of them is an attack."""
-        prompts = {"prompt": job.prompt, "negative_prompt": job.negative_prompt}
-        bad = [
-            name for name, prompt in prompts.items() if sum(not text for text, _ in self._parse(prompt)) > MOST_BREAKS
-        ]
-        if bad:
-            said = "The {} may not have more than {} BREAKs."
-            raise InvalidFields({name: [said.format(name.replace("_", " "), MOST_BREAKS)] for name in bad})
 
     @torch.inference_mode()
     def encode(self, drafts: Sequence[LatentDraft]) -> list[list[LatentRow]]:

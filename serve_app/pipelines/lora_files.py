@@ -13,7 +13,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from serve_app.errors import GenerationFailed
+from serve_app.pipelines.refusal import refused
 
+FIELD = "lora_model"
+"""What clients name LoRAs in."""
 DOWN, UP = ".lora_A", ".lora_B"
 OLD_NAMES = (
     (".processor.", "."),
@@ -62,7 +65,9 @@ class LoraFile:
 
 
 def read_lora(name: str, file: Path, parts: Any) -> LoraFile:  # noqa: ANN401 (a diffusers pipeline of any family)
-    """Read a file for a model's parts, onto their device and dtype. Raises `GenerationFailed` if it does not fit."""
+    """Read a file for a model's parts, onto their device and dtype. Raises `InvalidFields` if it
+    does not fit, `GenerationFailed` if it is not there.
+    """
     try:
         state, alphas = parts.lora_state_dict(
             str(file.parent), weight_name=file.name, use_safetensors=True, local_files_only=True,
@@ -75,12 +80,14 @@ def read_lora(name: str, file: Path, parts: Any) -> LoraFile:  # noqa: ANN401 (a
             for each in ("unet", *encoders)
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise GenerationFailed(f"LoRA {name!r} cannot be read: {error}") from error
+        if not file.is_file():
+            raise GenerationFailed(f"LoRA {name!r} is not there: {file}") from error
+        raise refused(FIELD, name, "its file cannot be read as a LoRA") from error
     _require_fit(name, parts.unet, unet)
     for encoder, modules in zip(encoders, texts, strict=True):
         _require_fit(name, getattr(parts, encoder), modules)
     if not unet and not any(texts):
-        raise GenerationFailed(f"LoRA {name!r} holds nothing for this model")
+        raise refused(FIELD, name, "it holds nothing for it")
     return LoraFile(name, unet, tuple(texts))
 
 
@@ -125,8 +132,8 @@ def _require_fit(name: str, network: torch.nn.Module, modules: LoraModules) -> N
     for module, pair in modules.items():
         weight = getattr(own.get(module), "weight", None)
         if weight is None:
-            raise GenerationFailed(f"LoRA {name!r} is for another model: there is no {module}")
+            raise refused(FIELD, name, f"it is for another one, there is no {module}")
         if (weight.shape[0], weight.shape[1]) != (pair.up.shape[0], pair.down.shape[1]):
-            raise GenerationFailed(f"LoRA {name!r} is for another model: {module} has another size")
+            raise refused(FIELD, name, f"it is for another one, {module} has another size")
         if not (pair.up.isfinite().all() and pair.down.isfinite().all()):
-            raise GenerationFailed(f"LoRA {name!r} has weights that are not finite: {module}")
+            raise refused(FIELD, name, f"its weights are not finite: {module}")

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from serve_app.config import ModelEntry
 from serve_app.errors import ConfigError, GenerationFailed
 from serve_app.pipelines.memory import bound_memory
+from serve_app.pipelines.refusal import refused
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CHANNELS, LEVELS = 4, 4
@@ -76,18 +77,20 @@ def load_components(entry: ModelEntry, shelf: type[Any]) -> Any:  # noqa: ANN401
     return parts
 
 
-def load_vae(source: Path, like: AutoencoderKL) -> AutoencoderKL:
+def load_vae(name: str, source: Path, like: AutoencoderKL) -> AutoencoderKL:
     """An alternative VAE from a diffusers folder or one safetensors file, as the model's own on device and dtype.
 
     A single file is taken to be of the model's own architecture and scale: it does not say.
-    Raises `GenerationFailed` if it cannot be read or does not fit.
+    Raises `InvalidFields` if it is none or does not fit, `GenerationFailed` if it is not there.
     """
     try:
         vae = _read_vae(source, like).to(like.device).eval()
     except UNREADABLE as error:
-        raise GenerationFailed(f"VAE {source} cannot be read: {type(error).__name__}: {error}") from error
+        if not source.exists() or isinstance(error, torch.OutOfMemoryError):
+            raise GenerationFailed(f"VAE {source} cannot be read now: {type(error).__name__}: {error}") from error
+        raise refused("vae", name, "it cannot be read") from error
     if reasons := _vae_misfits(vae):
-        raise GenerationFailed(f"VAE {source} does not fit: {'; '.join(reasons)}")
+        raise refused("vae", name, "; ".join(reasons))
     return vae
 
 

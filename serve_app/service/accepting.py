@@ -23,8 +23,9 @@ from serve_app.jobs.eta import cost, evaluations
 from serve_app.jobs.job_json import dump_job
 from serve_app.jobs.records import Accepted, Idempotency, JobRecord, JobRecords, NewJob
 from serve_app.jobs.rows import LARGEST_ID
-from serve_app.messages import Img2ImgJob, Pixels, SamplerChoice, picture_names
+from serve_app.messages import Img2ImgJob, Pixels, SamplerChoice, picture_names, require_few_breaks
 from serve_app.prompts.enhance import enhance
+from serve_app.prompts.weights import parse_weights
 from serve_app.service.driver import Driver
 
 TRIES = 3
@@ -97,13 +98,17 @@ class Accepter:
     async def accept(self, asked: Img2ImgRequest, entry: ModelEntry, caller: Caller) -> JobRecord:
         """The job, driven from now on; under an Idempotency-Key that is not new the first one.
 
-        Raises what `Pictures.picture` raises, Overloaded, IdempotencyConflict, RecordsUnavailable, StorageFailed.
+        Raises what `Pictures.picture` raises, Overloaded, IdempotencyConflict, RecordsUnavailable, StorageFailed,
+        InvalidFields.
         """
         if caller.idempotency is not None:
             first = await self._admission.first_job(caller.key_name, caller.idempotency)
             if first is not None:
                 return first
         await self._admission.require_room(entry.id)
+        require_few_breaks(
+            {"prompt": parse_weights(asked.prompt), "negative_prompt": parse_weights(asked.negative_prompt)}
+        )
         job = build_job(asked, entry, await self._pictures.picture(asked))
         new = await self._new_job(asked, entry, job, caller)
         # A client that hangs up now must not leave a job behind that nobody drives.

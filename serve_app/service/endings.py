@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from serve_app.api.answers import webhook_payload
+from serve_app.api.failures import dump_failure
 from serve_app.api.problems import text_of
 from serve_app.config import StorageConfig
 from serve_app.errors import Cancelled, DarkroomError, InvalidFields
@@ -47,8 +48,8 @@ class Endings:
         """It failed, or somebody cancelled it. What it may have stored is deleted."""
         now = self._clock()
         state = State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
-        message = None if state == State.CANCELLED else told(error)
-        outcome = Outcome(state, message, None, None, None, now + LANDED_AFTER_S, None)
+        message, failure = (None, None) if state == State.CANCELLED else (told(error), dump_failure(error))
+        outcome = Outcome(state, message, None, None, None, now + LANDED_AFTER_S, None, failure)
         return replace(outcome, hook=await self._hook(record, outcome, now))
 
     def _deleted_at(self, record: JobRecord, now: float) -> float | None:
@@ -68,7 +69,7 @@ class Endings:
             flagged=outcome.flagged,
             ended_at=now,
         )
-        view = view_of(ended, self._catalogue)
+        view = view_of(ended, self._catalogue, failure=outcome.failure)
         payload = webhook_payload(view, await outputs_of(view, self._store))
         return make_entry(record.id, record.key_name, record.webhook, payload, now)
 

@@ -16,8 +16,14 @@ ENDED = Prospect()
 Catalogue = Mapping[str, ModelEntry]
 
 
-def view_of(record: JobRecord, catalogue: Catalogue, prospect: Prospect = ENDED, webhook_status: str = "") -> JobView:
-    """The record as its client may see it; `prospect` counts where it has not ended."""
+def view_of(
+    record: JobRecord,
+    catalogue: Catalogue,
+    prospect: Prospect = ENDED,
+    webhook_status: str = "",
+    failure: str | None = None,
+) -> JobView:
+    """The record as its client may see it; `prospect` counts where it has not ended, `failure` where it failed."""
     request = load_request(record.request)
     return JobView(
         id=record.id,
@@ -40,6 +46,7 @@ def view_of(record: JobRecord, catalogue: Catalogue, prospect: Prospect = ENDED,
         flagged=record.flagged,
         message=record.message,
         webhook_status=webhook_status,
+        failure=failure,
     )
 
 

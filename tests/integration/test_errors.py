@@ -158,6 +158,12 @@ def test_private_networks_that_the_configuration_does_not_name_are_refused(servi
     assert (status, answer["message"]) == (422, "Unable to fetch image from provided URL")
 
 
+def test_a_scheduler_and_an_algorithm_that_do_not_go_together_are_both_named(service: Service) -> None:
+    pair = {"scheduler": "DPMSolverSinglestepScheduler", "algorithm_type": "sde-dpmsolver"}
+    status, answer = post(service, body(service, **pair, instant_response="yes"))
+    assert (status, set(answer["message"])) == (422, {"scheduler", "algorithm_type"})
+
+
 def test_the_service_keeps_serving_after_all_that(service: Service) -> None:
     assert ask(service, num_inference_steps=2)["output"]
 

@@ -35,3 +35,15 @@ def test_weights_must_be_in_the_models_catalogue_entry() -> None:
 
 def test_a_request_without_weights_fits_every_model() -> None:
     check_against(parse(), ModelEntry(id="bare", source="x"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "own"),
+    [({"scheduler": "DPMSolverSinglestepScheduler"}, "DDIMScheduler"), ({}, "DPMSolverSinglestepScheduler")],
+)
+def test_a_sampler_that_lacks_the_algorithm_is_refused_before_it_is_run(asked: dict[str, object], own: str) -> None:
+    entry = ModelEntry(id="bare", source="x", default_sampler=own)
+    with pytest.raises(InvalidFields) as caught:
+        check_against(parse(algorithm_type="sde-dpmsolver", **asked), entry)
+    assert set(caught.value.fields) == {"scheduler", "algorithm_type"}
+    check_against(parse(algorithm_type="sde-dpmsolver++", **asked), entry)

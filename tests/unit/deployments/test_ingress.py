@@ -1,48 +1,15 @@
 """The HTTP side over real records: what it answers where the store of pictures is away."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 
-from deployments import ingress
-from deployments.ingress import Ingress
 from serve_app.api.problems import TABLE
-from serve_app.config import ApiConfig
 from serve_app.errors import StoreUnavailable
-from serve_app.jobs.keys import make_key
 from serve_app.jobs.records import JobRecord
 from serve_app.postprocess.storage import InMemoryStore, StoredFile
-from tests.unit.service.stand_in import BASE_URL, Bench, bench
-
-
-class PartsOf:
-    """What an ingress has of a process, without Ray."""
-
-    def __init__(self, one: Bench) -> None:
-        self.database, self.leases, self.store, self.driver = one.database, one.leases, one.store, one.driver
-
-    async def close(self) -> None:
-        """The bench does it."""
-
-
-@asynccontextmanager
-async def client_of(
-    one: Bench, monkeypatch: pytest.MonkeyPatch, *, errors_as_200: bool = False
-) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client with a key of this process' ingress."""
-    config = one.config.model_copy(update={"api": ApiConfig(errors_as_200=errors_as_200, keyless_fetch=True)})
-    key = make_key(config.storage.data_path, "first")
-    monkeypatch.setattr(ingress, "Parts", lambda *_: PartsOf(one))
-    app = Ingress(config, {}, None, None).__serve_build_asgi_app__()
-    transport = httpx2.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers={"key": key}) as client,
-    ):
-        yield client
+from tests.unit.deployments.over_asgi import client_of
+from tests.unit.service.stand_in import Bench, bench
 
 
 async def ended_job(one: Bench, **fields: object) -> JobRecord:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from models.pocket.training.styles import to_kohya
 from serve_app.config import POCKET, Weights
-from serve_app.errors import GenerationFailed
+from serve_app.errors import GenerationFailed, InvalidFields
 from serve_app.messages import Lora
 from serve_app.pipelines.directly import encode, latents_of
 from serve_app.pipelines.sd import SdPipeline
@@ -131,10 +131,18 @@ def test_alpha_scales_a_lora(dressed: SdPipeline) -> None:
 
 
 @pytest.mark.parametrize(("name", "why"), [("foreign", "no nowhere"), ("broken", "cannot be read"),
-                                           ("missing", "cannot be read"), ("endless", "not finite")])  # fmt: skip
-def test_a_lora_file_that_does_not_fit_fails_its_own_job(dressed: SdPipeline, name: str, why: str) -> None:
-    with pytest.raises(GenerationFailed, match=why):
+                                           ("endless", "not finite")])  # fmt: skip
+def test_a_lora_file_that_does_not_fit_is_refused_by_its_field_and_id(dressed: SdPipeline, name: str, why: str) -> None:
+    with pytest.raises(InvalidFields) as caught:
         dressed.prepare(make_job(loras=(Lora(name, 1.0),)))
+    (sentence,) = caught.value.fields["lora_model"]
+    assert name in sentence
+    assert why in sentence
+
+
+def test_a_lora_file_that_is_not_there_is_no_fault_of_the_request(dressed: SdPipeline) -> None:
+    with pytest.raises(GenerationFailed, match="not there"):
+        dressed.prepare(make_job(loras=(Lora("missing", 1.0),)))
 
 
 def test_an_embedding_gives_its_word_a_meaning_in_the_jobs_that_name_it(dressed: SdPipeline) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from serve_app.config import ModelEntry, Weights
-from serve_app.errors import GenerationFailed
+from serve_app.errors import InvalidFields
 from serve_app.messages import Lora
 from serve_app.pipelines import load_pipeline
 from serve_app.pipelines.directly import encode, finish, latents_of
@@ -228,6 +228,7 @@ def test_an_embedding_file_of_both_encoders_equals_diffusers(ours: LatentPipelin
 
 def test_an_embedding_of_another_width_fails_its_own_job(ours: LatentPipeline) -> None:
     before = latents_of(ours, make_job())[0]
-    with pytest.raises(GenerationFailed, match="odd"):
+    with pytest.raises(InvalidFields) as caught:
         encode(ours, make_job(prompt="an odd star", embeddings=("odd",)))
+    assert "'odd'" in caught.value.fields["embeddings_model"][0]
     assert torch.equal(latents_of(ours, make_job())[0], before)

@@ -1,0 +1,38 @@
+"""The ingress without Ray or a socket: its ASGI application over real records, and a client with a key of it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+
+from deployments import ingress
+from deployments.ingress import Ingress
+from serve_app.config import ApiConfig
+from serve_app.jobs.keys import make_key
+from tests.unit.service.stand_in import BASE_URL, Bench
+
+
+class PartsOf:
+    """What an ingress has of a process, without Ray."""
+
+    def __init__(self, one: Bench) -> None:
+        self.database, self.leases, self.store, self.driver = one.database, one.leases, one.store, one.driver
+
+    async def close(self) -> None:
+        """The bench does it."""
+
+
+@asynccontextmanager
+async def client_of(one: Bench, monkeypatch: pytest.MonkeyPatch, **api: object) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client with a key of this process' ingress; `api` are settings of ApiConfig."""
+    config = one.config.model_copy(update={"api": ApiConfig.model_validate({"keyless_fetch": True, **api})})
+    key = make_key(config.storage.data_path, "first")
+    monkeypatch.setattr(ingress, "Parts", lambda *_: PartsOf(one))
+    app = Ingress(config, {}, None, None).__serve_build_asgi_app__()
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers={"key": key}) as client,
+    ):
+        yield client
