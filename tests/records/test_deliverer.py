@@ -18,8 +18,6 @@ from serve_app.jobs.outbox import HookState, Outbox
 from tests.records.delivering import PATIENCE_S, delivering, marked, on_sqlite_alone, put, until, verified
 from tests.servers.hook_receiver import HookReceiver, hang, receiving, status
 
-SLOW_ANSWER_S = 0.5
-
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[HookReceiver]:
@@ -111,8 +109,10 @@ async def test_a_courier_killed_between_send_and_mark_costs_a_duplicate_with_the
 async def test_a_courier_that_lost_its_lease_marks_nothing(
     database: Database, receiver: HookReceiver, deliverer: Deliverer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    others_mark_is_made = asyncio.Event()
+
     async def late(writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(SLOW_ANSWER_S)
+        await others_mark_is_made.wait()
         await status("500 Oops")(writer)
 
     receiver.answer("/", late, status("200 OK"))
@@ -122,6 +122,7 @@ async def test_a_courier_that_lost_its_lease_marks_nothing(
     async with delivering(database, "next") as another:
         assert await another.round(time.time() + 60) == 1
         await marked(database)
+    others_mark_is_made.set()
     await until(lambda: "its lease was lost" in caplog.text)
     record = await marked(database)
     assert (record.state, record.attempts, record.last_status) == (HookState.DELIVERED, 1, 200)
@@ -140,8 +141,10 @@ async def test_a_courier_that_closes_gives_back_what_hangs(database: Database, r
 
 @on_sqlite_alone
 async def test_a_courier_that_closes_ends_what_is_nearly_done(database: Database, receiver: HookReceiver) -> None:
+    closing_has_begun = asyncio.Event()
+
     async def slow(writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(SLOW_ANSWER_S)
+        await closing_has_begun.wait()
         await status("200 OK")(writer)
 
     receiver.answer("/", slow)
@@ -149,7 +152,10 @@ async def test_a_courier_that_closes_ends_what_is_nearly_done(database: Database
     async with delivering(database) as deliverer:
         await deliverer.round(time.time())
         await until(lambda: len(receiver.received) == 4)
-        await deliverer.close(grace_s=PATIENCE_S)
+        closing = asyncio.create_task(deliverer.close(grace_s=PATIENCE_S))
+        await asyncio.sleep(0)  # lets it begin
+        closing_has_begun.set()
+        await closing
         assert await deliverer.round(time.time()) == 0
     states = [record.state for record in await Outbox(database).listing(None, 10)]
     assert sorted(states) == [HookState.DELIVERED] * 4 + [HookState.PENDING] * 5

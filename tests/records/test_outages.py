@@ -6,7 +6,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -102,10 +101,8 @@ async def test_a_transaction_that_takes_too_long_is_given_up(
     on_postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve_app.jobs.database.TRANSACTION_S", BRIEF_S)
-    begun = time.monotonic()
     with pytest.raises(RecordsUnavailable, match="in time"):
         await sleep_on_server(on_postgres)
-    assert time.monotonic() - begun < 5
     assert await read(JobRecords(on_postgres))
 
 

@@ -277,7 +277,7 @@ def test_ctrl_c_cancels_the_job(service: PretendService, folder: Path, deletes: 
     try:
         assert service.streaming.wait(60)
         child.send_signal(signal.SIGINT)
-        stdout, stderr = child.communicate(timeout=60)
+        stdout, stderr = child.communicate(timeout=900)
     finally:
         child.kill()
     assert (child.returncode, stdout, stderr.splitlines()[-1].strip()) == (130, "", words)

@@ -11,7 +11,6 @@ from tests.unit.engine.soak import BUDGETS
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
-@pytest.mark.timeout(600)
 def test_after_two_thousand_requests_nothing_is_left_and_memory_is_as_after_the_first_two_hundred(
     tmp_path: Path,
 ) -> None:

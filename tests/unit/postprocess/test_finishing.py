@@ -247,7 +247,7 @@ async def test_pictures_are_not_made_before_there_is_room_for_them() -> None:
 
 
 async def test_jobs_are_finished_side_by_side() -> None:
-    gate = threading.Barrier(2, timeout=20)
+    gate = threading.Barrier(2, timeout=900)
 
     def meet(pixels: Pixels) -> object:
         gate.wait()

@@ -1,7 +1,6 @@
 """What clients see of a job, also of one that another process drives."""
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -41,9 +40,7 @@ async def test_who_does_not_wait_is_answered_at_once(tmp_path: Path) -> None:
     async with bench(tmp_path) as one:
         one.replicas.script.append(asyncio.Event())
         record = await one.accept()
-        began = time.monotonic()
-        answer = fetched((await one.watcher.awaited(record, 0.0)).view, [])
-        assert time.monotonic() - began < 0.2
+        answer = fetched((await one.watcher.awaited(record, 0.0)).view, [])  # who waits for this job waits for ever
         assert (answer["status"], answer["future_links"]) == ("processing", list(record.links))
 
 
