@@ -39,7 +39,7 @@ def matmul_rate(rig: Rig) -> float:
 
 
 def _own(rig: Rig, pipeline: LatentPipeline, rows: int, flops: int, peak: float) -> dict[str, float]:
-    room = {"knee_pixels": rig.side**2, "rows_in_flight": rows}
+    room = {"knee_pixels": rig.side**2}
     own = Own(rig.entry.model_copy(update=room), pipeline, 2 * rows)
     try:
         closed_loop(own, same(rows, rig.side, 1000 + rows), rows)

@@ -18,7 +18,7 @@ from serve_app.engine import build_engine
 from serve_app.engine.loop import Event
 from serve_app.errors import DarkroomError, Overloaded
 from serve_app.messages import Img2ImgJob, Progress, Raster
-from serve_app.pipelines import load_pipeline, rows_per_call
+from serve_app.pipelines import flight_bytes, load_pipeline, rows_per_call
 from serve_app.prompts.weights import parse_weights
 from serve_app.service.replicas import Generated
 
@@ -36,9 +36,10 @@ class Diffusion:
 
     def __init__(self, entry: ModelEntry) -> None:
         pipeline = load_pipeline(entry, parse_weights)
-        rows = rows_per_call(entry, pipeline)
-        logger.info("model %s: %d UNet rows a call at %d pixels", entry.id, rows, entry.knee_pixels)
-        self._steps = build_engine(entry, pipeline, rows)
+        rows, held = rows_per_call(entry, pipeline), flight_bytes(entry, pipeline)
+        told = "model %s: %d UNet rows a call at %d pixels, %d MiB for rows in flight"
+        logger.info(told, entry.id, rows, entry.knee_pixels, held >> 20)
+        self._steps = build_engine(entry, pipeline, rows, held)
         self._steps.start()
         self._suspected: int | None = None  # the suspect that runs here; written by generate
         threading.Thread(target=pipeline.warm, name="warm", daemon=True).start()

@@ -6,6 +6,7 @@ from serve_app.config import ModelEntry
 from serve_app.engine import build_engine
 from serve_app.engine.loop import Event
 from serve_app.messages import Img2ImgJob, Pixels, Progress, Raster
+from serve_app.pipelines import flight_bytes
 from serve_app.pipelines.latent import LatentPipeline
 
 
@@ -15,7 +16,7 @@ class Own:
     name = "darkroom"
 
     def __init__(self, entry: ModelEntry, pipeline: LatentPipeline, rows_per_call: int) -> None:
-        self._engine = build_engine(entry, pipeline, rows_per_call)
+        self._engine = build_engine(entry, pipeline, rows_per_call, flight_bytes(entry, pipeline))
         self._engine.start()
 
     def submit(self, job: Img2ImgJob) -> "Future[Pixels]":

@@ -60,8 +60,9 @@ class ModelEntry(Part):
     throughput. None: a replica measures its device's knee when it starts (`pipelines.knee`)."""
     knee_pixels: int = Field(512 * 512, ge=64 * 64)
     """The picture size, in pixels, that `rows_per_call` is meant for; smaller pictures get more rows."""
-    rows_in_flight: int = Field(64, ge=1)
-    """Samples at `knee_pixels` that may hold memory between calls."""
+    flight_bytes: int | None = Field(None, ge=0)
+    """What samples in flight may hold on the device between calls: latents, embeddings, a sampler's history. Further
+    ones wait; one may always run. None: a share of the device's memory (`pipelines.memory`)."""
     prompt_cache_bytes: int = Field(64 * 2**20, ge=0)
     picture_cache_bytes: int = Field(64 * 2**20, ge=0)
     text_kv_bytes: int = Field(32 * 2**20, ge=0)
@@ -73,6 +74,16 @@ class ModelEntry(Part):
     num_replicas: int = Field(1, ge=1)
     num_cpus: float = Field(0.5, ge=0)
     num_gpus: float = Field(0.0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rows_in_flight_is_gone(cls, told: object) -> object:
+        if isinstance(told, dict) and "rows_in_flight" in told:
+            raise ValueError(
+                "rows_in_flight is gone: samples in flight are bounded by the bytes that they hold, which flight_bytes "
+                "sets. Take rows_in_flight away; without flight_bytes a replica takes a share of its device's memory"
+            )
+        return told
 
     @model_validator(mode="after")
     def _sampler_is_known(self) -> Self:

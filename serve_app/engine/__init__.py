@@ -9,8 +9,9 @@ from serve_app.engine.planner import Planner
 from serve_app.engine.protocol import Pipeline
 
 
-def build_engine(entry: ModelEntry, pipeline: Pipeline[Any, Any, Any], rows_per_call: int) -> StepLoop:
-    """An engine, not started, with the bounds of a catalogue entry, and UNet rows of a call at its `knee_pixels`."""
-    knee = entry.knee_pixels // LATENT_PIXEL
-    planner = Planner(CallBudget(rows_per_call, knee).of, entry.rows_in_flight * knee)
+def build_engine(
+    entry: ModelEntry, pipeline: Pipeline[Any, Any, Any], rows_per_call: int, flight_bytes: int
+) -> StepLoop:
+    """An engine, not started, for a catalogue entry: UNet rows of a call at its `knee_pixels`, bytes of all rows."""
+    planner = Planner(CallBudget(rows_per_call, entry.knee_pixels // LATENT_PIXEL).of, flight_bytes)
     return StepLoop(pipeline, planner, entry.max_jobs)

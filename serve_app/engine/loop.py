@@ -186,7 +186,7 @@ class StepLoop:
             flight.rows[row] = sample
             self._joined[row] = flight
             self._runner.hold(row, Place(flight.number, draft, sample))
-            self._planner.add(Ticket(row, flight.number, draft.group, draft.width, draft.evaluations))
+            self._planner.add(Ticket(row, flight.number, draft.group, draft.width, draft.evaluations, draft.held))
         self._tell(flight)
 
     def _drop_cancelled(self) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from serve_app.engine.state import Advance, Failure, GroupKey, StepPlan, StepReport, Ticket
 
 PATIENCE = 4
+AHEAD = 2
+"""Calls of its own by which a group falls due later than it has paid: so the small ones go before a large call."""
 RECOVERY = 512
 """Calls of a group in one piece after which its lowered budget is doubled: what took the memory may be gone."""
 
@@ -21,23 +23,30 @@ class Planner:
     lowest first, where `arrived` is the clock at which it came, and each call moves the clock by its latent pixels.
     A row keeps its state once it has run: one that is overtaken pauses, and nothing is computed twice.
 
-    Between groups turns are fair: a group pays its latent pixels for a call, and the group that has paid least is next.
+    Between groups turns are fair: a group pays its latent pixels for a call, and the group is next whose payments and
+    AHEAD more calls of its own come to least. One that comes has paid what the group that has paid least has. So all
+    are served alike in the long run, and a small group that comes goes before a call that is much larger than its own.
 
-    A row joins when it is first picked, if the rows in flight leave room for it. Rows join strictly in order of rank,
-    so a large one cannot be kept out by small ones that slip past it.
+    A row joins when it is first picked, if the rows in flight leave room in memory for it, in bytes. Rows join strictly
+    in order of rank, so a large one cannot be kept out by small ones that slip past it.
 
     **Nothing starves.** Let a row of group B, of cost C at its widest, come at clock V. Let E be the evaluations to
     come of all rows that are there then or come until the clock passes V + patience × C; none that comes later can
-    outrank it. It ends within E × G calls, G = 1 + sum over other groups g of (1 + pixels(B) // pixels(g)), second
-    tries of broken calls not counted. For while it waits for room, only rows of that set are in flight or join; once
-    there is room for it, one of G calls is of its group, and the first of that call is of that set, or itself.
+    outrank it. It ends within E × G calls, G = 1 + sum over other groups g of
+    (2 + AHEAD × (pixels(B) + P) // pixels(g)), P the pixels of the largest group, second tries of broken calls not
+    counted. For while it waits for room, only rows of that set are in flight or join; once there is room for it, one of
+    G calls is of its group, and the first of that call is of that set, or itself.
+
+    **Short work passes.** Let a job of W latent pixels in all come, alone in its group of calls of p. Before it ends,
+    another group of calls of q > p makes the call in hand and (W + (AHEAD - 1) × (p - q)) // q more: none where q is
+    over half of W + p.
     """
 
     def __init__(self, budget: Callable[[GroupKey], int], flight: int, patience: int = PATIENCE) -> None:
         """`budget` gives the UNet rows that a call of a group may have; a row wider than that still runs, alone.
         A call of that many is the slowest that a short row can be in, so it trades throughput for their latency.
 
-        `flight` limits the rows that hold memory, in rows × latent pixels; one row may always run, however large.
+        `flight` limits what the rows in flight hold between calls, in bytes; one row may always run, however large.
         `patience` says for how many times its own cost a row lets shorter ones pass: 0 is first come, first served.
         """
         self._given_budget = budget
@@ -47,8 +56,8 @@ class Planner:
         self._second_tries: list[tuple[int, ...]] = []  # halves of calls that broke; they go before anything else
         self._lowered: dict[GroupKey, int] = {}  # budgets learned from calls that ran out of memory
         self._whole: Counter[GroupKey] = Counter()  # calls in one piece since a budget was changed
-        self._paid: dict[GroupKey, int] = {}  # only of groups ahead of the turn
-        self._turn = 0  # what the group called last had paid before its call
+        self._paid: dict[GroupKey, int] = {}  # of groups that can run, and of others that are ahead of the turn
+        self._turn = 0  # the least that a group which could run had paid; it never falls
         self._clock = 0
 
     def add(self, ticket: Ticket) -> None:
@@ -69,7 +78,8 @@ class Planner:
         ready = self._ready()
         if not ready:
             return None
-        group = min(ready, key=lambda group: (self._start(group), self._rank(ready[group][0])))
+        self._seat(ready)
+        group = min(ready, key=lambda group: (self._due(group), self._rank(ready[group][0])))
         self._charge(group)
         return self._call(self._fitting(ready[group], self.budget(group)), attempt=1)
 
@@ -112,12 +122,12 @@ class Planner:
 
     def _ready(self) -> dict[GroupKey, list[Ticket]]:
         """The rows that may run now, in order of rank: those in flight, and those that there is room for."""
-        room = self._flight - sum(ticket.group.pixels for ticket in self._rows.values() if ticket.running)
-        empty = room == self._flight
+        room = self._flight - sum(ticket.held for ticket in self._rows.values() if ticket.running)
+        empty = not self.running
         ready: dict[GroupKey, list[Ticket]] = {}
         for ticket in sorted(self._rows.values(), key=self._rank):
             if not ticket.running:
-                room -= ticket.group.pixels
+                room -= ticket.held
                 if room < 0 and not empty:
                     continue  # and so must all behind it that are not in flight: room only shrinks
             ready.setdefault(ticket.group, []).append(ticket)
@@ -139,15 +149,19 @@ class Planner:
         rows = tuple(sorted(ticket.id for ticket in tickets))
         return StepPlan(tickets[0].group, rows, sum(ticket.width for ticket in tickets), attempt)
 
-    def _start(self, group: GroupKey) -> int:
-        return self._paid.get(group, self._turn)
+    def _seat(self, ready: Iterable[GroupKey]) -> None:
+        """A group that was away starts at the turn: it neither saved up nor owes."""
+        there = set(ready)
+        self._turn = max(self._turn, min((self._paid[group] for group in there & self._paid.keys()), default=0))
+        self._paid = {group: paid for group, paid in self._paid.items() if group in there or paid > self._turn}
+        self._paid |= dict.fromkeys(there - self._paid.keys(), self._turn)
+
+    def _due(self, group: GroupKey) -> int:
+        return self._paid[group] + AHEAD * group.pixels
 
     def _charge(self, group: GroupKey) -> None:
-        """A group that was away starts at the turn: it neither saved up nor owes."""
         self._clock += group.pixels
-        self._turn = self._start(group)
-        self._paid[group] = self._turn + group.pixels
-        self._paid = {group: paid for group, paid in self._paid.items() if paid > self._turn}
+        self._paid[group] += group.pixels
 
     def _learn(self, advance: Advance) -> None:
         if advance.id not in self._rows:
@@ -157,6 +171,7 @@ class Planner:
             return
         ticket = self._rows[advance.id]
         ticket.remaining, ticket.width = advance.remaining, advance.width
+        ticket.held = max(ticket.held, advance.held)
 
     def _split(self, rows: tuple[int, ...], failure: Failure) -> None:
         """Two halves, each to be tried once; out of memory, the wider one is the group's budget for RECOVERY calls."""

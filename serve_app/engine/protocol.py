@@ -33,6 +33,10 @@ class Draft(Protocol):
     def width(self) -> int:
         """UNet rows that a row's first evaluation takes: 2 with guidance, else 1."""
 
+    @property
+    def held(self) -> int:
+        """Bytes that each row is expected to hold on the device between calls."""
+
 
 class Row(Protocol):
     """One sample in flight; the pipeline's own class holds its tensors, and no other row's."""
@@ -44,6 +48,10 @@ class Row(Protocol):
     @property
     def width(self) -> int:
         """UNet rows that the next evaluation takes."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that it holds on the device between calls, with all the history that it will have."""
 
 
 D = TypeVar("D", bound=Draft)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from serve_app.engine.attempts import as_ours, attempt
-from serve_app.engine.protocol import D, Pipeline, R
+from serve_app.engine.protocol import D, Pipeline, R, Row
 from serve_app.engine.state import Advance, Failure, StepPlan, StepReport
 from serve_app.errors import DarkroomError
 from serve_app.messages import Pixels
@@ -80,7 +80,7 @@ class Runner(Generic[D, R]):
     def _ended(self, plan: StepPlan, ids: Sequence[int], refused: dict[int, DarkroomError]) -> Tick:
         done = [row for row in ids if self._rows[row].remaining == 0]
         pixels, lost = self._decode(done) if done else ({}, {})
-        moved = [Advance(row, self._rows[row].remaining, self._rows[row].width) for row in ids if row not in done]
+        moved = [_advance(row, self._rows[row]) for row in ids if row not in done]
         moved += [Advance(row, 0, 1) for row in pixels]
         report = StepReport(plan, tuple(moved), failed=(*refused, *lost))
         self.drop(pixels)
@@ -116,6 +116,10 @@ class Runner(Generic[D, R]):
             if place.job in samples:
                 self._rows[row] = samples[place.job][place.sample]
         return None
+
+
+def _advance(id: int, row: Row) -> Advance:
+    return Advance(id, row.remaining, row.width, row.held)
 
 
 def _kind(error: Exception) -> Failure:

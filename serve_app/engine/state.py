@@ -38,8 +38,9 @@ class Ticket:
     group: GroupKey
     width: int  # UNet rows that its next evaluation takes: 2 with guidance, else 1; the planner writes it from reports
     remaining: int  # evaluations to come, at least 1; the planner writes it from reports
+    held: int  # bytes on the device between calls, once it runs: expected, then raised to what reports say
     arrived: int = field(default=0, init=False)  # the planner's clock when it was added; written once, by `add`
-    running: bool = field(default=False, init=False)  # was in a plan, so holds memory; written once, by `plan`
+    running: bool = field(default=False, init=False)  # was in a plan, so holds its bytes; written once, by `plan`
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.remaining < 1:
@@ -68,6 +69,7 @@ class Advance:
     id: int
     remaining: int  # evaluations to come; 0: the row has ended
     width: int  # UNet rows of the next evaluation
+    held: int = 0  # bytes that it holds, where that is more than its ticket says
 
 
 class Failure(Enum):

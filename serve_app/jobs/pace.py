@@ -26,9 +26,10 @@ RUSH = 2.0
 """Times as many jobs accepted as ended: a rush, which takes a small machine away from the model. It will be over."""
 PACE_QUANTILE = 0.2
 """Of all stretches this share may have been faster than the pace: what else a machine did makes many of them slow."""
+BY_JOBS = 0.25
+"""Of the time that goes by cost, the time that goes by jobs where nothing else is known."""
 EVENLY = 0.015
-"""What it costs to tell other than that one half of the time goes by jobs and the other by cost, in misfits of a whole
-stretch: it decides where the stretches do not."""
+"""What it costs to tell other than that, in misfits of a whole stretch: it decides where the stretches do not."""
 PROGRESS_AGE_S = 0.5
 """How old the progress of a running job is when it is read: a tick of the engine, half a tick of its driver. Nothing
 is learned from what came after."""
@@ -143,21 +144,21 @@ def _fitted(stretches: Sequence[Stretch]) -> tuple[float, float]:
     """Seconds a job and seconds a unit of cost, neither below 0: a regression to a quantile (Koenker and Bassett 1978).
 
     Its best line goes through two of the points, or through one where something else is given: here that one of the
-    two is 0, or that both take the same time.
+    two is 0, or that they take time as BY_JOBS says.
     """
     jobs, cost = sum(one.ended for one in stretches), sum(one.made for one in stretches)
     busy_s = sum(one.busy_s for one in stretches)
 
     def loss(line: tuple[float, float]) -> float:
         over = (one.over(*line) for one in stretches)
-        uneven = abs(line[0] * jobs - line[1] * cost) / busy_s
+        uneven = abs(line[0] * jobs - BY_JOBS * line[1] * cost) / busy_s
         return sum(max(PACE_QUANTILE * rest, (PACE_QUANTILE - 1) * rest) for rest in over) + EVENLY * uneven
 
-    return min(_lines(stretches, cost / jobs if jobs else 0.0), key=loss)
+    return min(_lines(stretches, BY_JOBS * cost / jobs if jobs else 0.0), key=loss)
 
 
 def _lines(stretches: Sequence[Stretch], usual: float) -> Iterator[tuple[float, float]]:
-    """`usual` is the mean cost of a job."""
+    """`usual` is how much of the other each second counts for: the seconds of a job are so many of its cost's units."""
     for one in stretches:
         both = one.busy_s / (one.ended * usual + one.made)
         yield both * usual, both

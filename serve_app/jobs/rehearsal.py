@@ -4,6 +4,7 @@ Knows what `engine.planner` decides and how fast the model works, and nothing el
 planner's calls repeat themselves, so a queue costs one step of this for each row and not one for each call.
 """
 
+import sys
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,10 @@ SHRINK = 8
 LEAST_MERGED = 32 * 32
 """Latent pixels; of fewer no tokens are merged (`pipelines.latent`, for models whose attention starts at full size)."""
 RUNNING = "running"
+HELD_BY_TEXTS = 2 * 77 * 768 * 2
+"""Bytes of a prompt and its negative one, as Stable Diffusion's UNet reads them."""
+HELD_BY_PIXEL = 8 * 4 * 4
+"""Bytes for each latent pixel: four channels in float32, of eight tensors."""
 GUESSED_ROWS = 16
 """UNet rows of a call where replicas measure them: only they know. It shapes the order of ends, not the pace."""
 NOTHING_LEFT = 1e-9
@@ -96,14 +101,15 @@ class Engine:
     rows_per_call: int
     knee: int
     """Latent pixels of a UNet row that `rows_per_call` is meant for."""
-    rows_in_flight: int
+    flight_bytes: int | None
+    """None: the replica's own business, and mostly more than ever runs at once."""
     replicas: int = 1
 
     @classmethod
     def of(cls, entry: ModelEntry) -> Self:
         """The engine of a catalogue entry."""
         rows = entry.rows_per_call or GUESSED_ROWS
-        return cls(rows, entry.knee_pixels // LATENT_PIXEL, entry.rows_in_flight, entry.num_replicas)
+        return cls(rows, entry.knee_pixels // LATENT_PIXEL, entry.flight_bytes, entry.num_replicas)
 
     def budget(self, group: GroupKey) -> int:
         """UNet rows that the calls of a group may have now, on all replicas together."""
@@ -111,8 +117,12 @@ class Engine:
 
     @property
     def room(self) -> int:
-        """Latent pixels that may be in flight."""
-        return self.replicas * self.rows_in_flight * self.knee
+        """Bytes that may be in flight."""
+        return sys.maxsize if self.flight_bytes is None else self.replicas * self.flight_bytes
+
+    def held(self, group: GroupKey) -> int:
+        """Bytes of a sample in flight, about: only replicas know them."""
+        return HELD_BY_TEXTS + HELD_BY_PIXEL * group.pixels
 
     def clock_speed(self, groups: Iterable[GroupKey], rate: float) -> float:
         """Latent pixels a second by which each replica's planner ages its rows at `rate` cost per second in all, while
@@ -171,13 +181,15 @@ class Rehearsal:
     def _fill(self) -> bool:
         """Let rows join in order while there is room; one may always run. Whether any joined."""
         before = len(self._queued)
-        while self._queued and (self._room >= self._queued[-1].group.pixels or not any(self._ready.values())):
+        while self._queued and (
+            self._room >= self._engine.held(self._queued[-1].group) or not any(self._ready.values())
+        ):
             self._admit(self._queued.pop())
         return len(self._queued) < before
 
     def _admit(self, row: _Row) -> None:
         insort(self._ready[row.group], row, key=_order)
-        self._room -= row.group.pixels
+        self._room -= self._engine.held(row.group)
 
     def _step(self) -> list[int]:
         """All calls until the next row ends; gives the jobs that have ended with it.
@@ -207,7 +219,7 @@ class Rehearsal:
         if row.evaluations > NOTHING_LEFT:
             return []
         self._ready[row.group].remove(row)
-        self._room += row.group.pixels
+        self._room += self._engine.held(row.group)
         self._left[row.job] -= 1
         return [] if self._left[row.job] else [row.job]
 

@@ -1,4 +1,4 @@
-"""Model families: a catalogue entry in, a loaded pipeline out, and how many rows its calls should have.
+"""Model families: a catalogue entry in, a loaded pipeline out; how many rows its calls and its memory should have.
 
 What needs torch is imported when it is first asked for: that takes seconds.
 """
@@ -28,3 +28,10 @@ def rows_per_call(entry: ModelEntry, pipeline: "LatentPipeline") -> int:
     from serve_app.pipelines.knee import measured_rows
 
     return measured_rows(entry, pipeline) if entry.rows_per_call is None else entry.rows_per_call
+
+
+def flight_bytes(entry: ModelEntry, pipeline: "LatentPipeline") -> int:
+    """Bytes that rows in flight may hold on the pipeline's device: what the entry says, else a share of what it has."""
+    from serve_app.pipelines.memory import share_for_rows
+
+    return share_for_rows(pipeline.device) if entry.flight_bytes is None else entry.flight_bytes

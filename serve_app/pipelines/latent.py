@@ -36,6 +36,9 @@ T = TypeVar("T")
 TOKEN_MERGING_RATIO = 0.5
 LEAST_MERGED_TOKENS = 32 * 32
 """Attention maps smaller than this are left whole."""
+CHUNK_TOKENS = 77
+CHUNK_CHARS = 300
+"""A chunk of 75 tokens mostly has more; what a row really holds is known when it is encoded."""
 EMPTY: Fragments = ()
 Parser = Callable[[str], Fragments]
 """A prompt to texts with weights."""
@@ -67,6 +70,11 @@ class LatentPipeline:
         first = [block.startswith("CrossAttn") for block in parts.unet.config.down_block_types].index(True)
         self._attention_shrink = SHRINK * 2**first
         tomesd.apply_patch(parts.unet, ratio=0.0, max_downsample=2**first, use_rand=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self._device
 
     def warm(self) -> None:
         """Probe the common samplers before the first job asks."""
@@ -101,7 +109,12 @@ class LatentPipeline:
         for name in job.embeddings:
             self._addons.read_embedding(name)
         loras = tuple((self._addons.lora(lora.id), lora.strength) for lora in job.loras)
-        return LatentDraft(job, plan, course_of(plan), loras, self._merges(job))
+        return LatentDraft(job, plan, course_of(plan), loras, self._merges(job), self._text_bytes(job))
+
+    def _text_bytes(self, job: Img2ImgJob) -> int:
+        """Of one prompt's embeddings, before anybody has counted its tokens."""
+        chunks = 1 + max(len(job.prompt), len(job.negative_prompt)) // CHUNK_CHARS
+        return chunks * CHUNK_TOKENS * int(self._unet.config.cross_attention_dim) * self._dtype.itemsize
 
     def _merges(self, job: Img2ImgJob) -> bool:
         """Whether tokens are merged: few of them cost little, and half of few is too few for a picture."""
@@ -235,7 +248,7 @@ class LatentPipeline:
             made = self._encode_worn([key for key, _ in group], group[0][1])
             for key, embeds in made.items():
                 found[key] = embeds
-                self._texts.put(key, embeds, _nbytes(embeds))
+                self._texts.put(key, embeds, embeds.nbytes)
         return {draft: self._levelled([found[key] for key in several]) for draft, several in keys.items()}
 
     def _text_keys(self, draft: LatentDraft) -> list[TextKey]:
@@ -276,10 +289,6 @@ def _grouped(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return groups
-
-
-def _nbytes(text: TextEmbeds) -> int:
-    return text.embeds.nbytes + (0 if text.pooled is None else text.pooled.nbytes)
 
 
 def _digest(picture: Pixels) -> str:

@@ -23,6 +23,11 @@ from serve_app.samplers.table import Stepper
 SHRINK = 8
 """Pixels on a side for each latent pixel: Stable Diffusion's autoencoders all have this factor."""
 
+CHANNELS = 4
+"""Of latents; `weights` refuses models with others."""
+STEPPER_KEEPS = 8
+"""Tensors of the latents' size that a row with a stepper holds at most: its own and the stepper's history."""
+
 NOTHING = torch.empty(0)
 """Stands for a noise that was not drawn; a weight on it is an error of shapes."""
 
@@ -38,6 +43,8 @@ class LatentDraft:
     """Files with strengths, in the job's order."""
     merged: bool
     """Whether tokens are merged."""
+    text_bytes: int
+    """Of one prompt's embeddings, as expected."""
 
     @property
     def group(self) -> GroupKey:
@@ -69,6 +76,21 @@ class LatentDraft:
         return 2 if self.guided and done >= self.course.unconditional else 1
 
     @property
+    def held(self) -> int:
+        """As expected before it is encoded."""
+        return (2 if self.guided or self.course.unconditional else 1) * self.text_bytes + self.kept * self.latent_bytes
+
+    @property
+    def latent_bytes(self) -> int:
+        """Of one row's latents."""
+        return CHANNELS * self.group.pixels * torch.float32.itemsize
+
+    @property
+    def kept(self) -> int:
+        """Tensors of the latents' size that a row comes to hold: its own, noise drawn ahead, and what it remembers."""
+        return STEPPER_KEEPS if self.course.sums is None else 2 + 3 * (self.course.reach + 1)
+
+    @property
     def unet_worn(self) -> tuple[Worn, ...]:
         """What the UNet wears for this job's rows."""
         return tuple(Worn(file.unet, strength) for file, strength in self.loras)
@@ -97,6 +119,8 @@ class LatentRow:
     noise: Future[Tensor] | None = None
     """Like `latents`, what the next evaluation's step adds, while or after it is drawn; written by `NoiseAhead`, taken
     by `advance`."""
+    held: int = field(init=False)
+    """Bytes, with all the history that it will have; texts that samples of a job share count for each."""
     past: tuple[deque[Tensor], deque[Tensor], deque[Tensor]] = field(init=False)
     """Samples, model outputs and noises (`NOTHING` where none was drawn), latest first, as many as a coefficient
     reaches; written by `remember`."""
@@ -104,6 +128,8 @@ class LatentRow:
     def __post_init__(self) -> None:
         most = self.draft.course.reach + 1
         self.past = (deque(maxlen=most), deque(maxlen=most), deque(maxlen=most))
+        texts = sum(text.nbytes for text in (self.prompt, self.negative) if text is not None)
+        self.held = texts + self.draft.kept * self.latents.nbytes
 
     @property
     def remaining(self) -> int:
@@ -145,7 +171,7 @@ class LatentRow:
         """Put what this evaluation saw before what earlier ones saw; what no coefficient reaches is forgotten."""
         samples, outputs, noises = self.past
         samples.appendleft(self.latents)
-        outputs.appendleft(output.clone() if self.draft.course.reach else output)  # keeps no call's whole output
+        outputs.appendleft(output.clone())  # a view would keep the whole call's output
         noises.appendleft(noise)
 
     def next_latents(self) -> Tensor:

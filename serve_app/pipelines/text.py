@@ -64,6 +64,11 @@ class TextEmbeds:
     pooled: Tensor | None
     """(projection width,) of the first chunk, where a tower is `pooled`. Weights on words leave it alone."""
 
+    @property
+    def nbytes(self) -> int:
+        """Of both."""
+        return self.embeds.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
+
 
 @torch.inference_mode()
 def encode_texts(towers: Sequence[TextTower], keys: Iterable[TextKey]) -> dict[TextKey, TextEmbeds]:

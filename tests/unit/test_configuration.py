@@ -30,6 +30,7 @@ def test_every_file_of_the_default_catalogue_is_there() -> None:
         ("catalogue: [{id: a, source: x, default_sampler: Nope}]", "Nope"),
         ("catalogue: [{id: a, source: x, default_sampler: NoSuchScheduler}]", "NoSuchScheduler"),
         ("inputs: {allowed_networks: [nonsense]}", "allowed_networks"),
+        ("catalogue: [{id: a, source: x, rows_in_flight: 64}]", "rows_in_flight is gone: .* flight_bytes"),
         ("auth: {keys: [{name: x, sha256: plain-key}]}", "sha256"),
         ("{{{", "while parsing"),
     ],

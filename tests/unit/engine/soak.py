@@ -17,7 +17,7 @@ from serve_app.engine import build_engine
 from serve_app.engine.loop import Event
 from serve_app.errors import Cancelled
 from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, Lora, Progress, Raster, SamplerChoice
-from serve_app.pipelines import rows_per_call
+from serve_app.pipelines import flight_bytes, rows_per_call
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
 from tests.unit.pipelines.lora_making import lora_entries
@@ -46,7 +46,7 @@ def soak(folder: Path) -> dict[str, object]:
     entries = lora_entries(folder, 4)
     entry = POCKET.model_copy(update={"torch_threads": 2, "loras": entries, "max_jobs": 32, **BUDGETS})
     pipeline = SdPipeline(entry, parse_weights)
-    engine = build_engine(entry, pipeline, rows_per_call(entry, pipeline))
+    engine = build_engine(entry, pipeline, rows_per_call(entry, pipeline), flight_bytes(entry, pipeline))
     engine.start()
     rng, ended = random.Random(11), queue.Queue[Event]()
     outcomes, resident = 0, {}

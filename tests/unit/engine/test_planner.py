@@ -21,7 +21,7 @@ class Counter:
         self._widths: dict[int, int] = {}
 
     def add(self, row: int, evaluations: int, group: GroupKey = SMALL, width: int = 2, job: int | None = None) -> None:
-        self.planner.add(Ticket(row, row if job is None else job, group, width, evaluations))
+        self.planner.add(Ticket(row, row if job is None else job, group, width, evaluations, group.pixels))
         self.left[row], self._widths[row] = evaluations, width
 
     def add_rows(self, count: int, evaluations: int) -> None:
@@ -117,7 +117,60 @@ def test_sizes_take_turns_in_pixels_however_many_rows_each_has() -> None:
     counter = Counter(budget=4)
     counter.add_rows(40, 5)
     counter.add(99, 50, LARGE)
-    assert [counter.tick().group for _ in range(25)].count(LARGE) == 5
+    calls = [counter.tick().group for _ in range(60)]
+    assert [calls[start : start + 25].count(LARGE) for start in (10, 35)] == [5, 5]
+
+
+def test_a_size_that_comes_goes_before_calls_that_are_much_larger_than_its_own() -> None:
+    counter = Counter()
+    counter.add(1, 50, LARGE)
+    for _ in range(3):
+        counter.tick()
+    counter.add(2, 5)
+    assert [counter.tick().group for _ in range(6)] == [SMALL] * 5 + [LARGE]
+
+
+def cost_of(plan: StepPlan) -> int:
+    """What a call costs: the clock of the tests below."""
+    return plan.width * plan.group.pixels
+
+
+ALONE = {side: 2 * (side // 8) ** 2 for side in (64, 128, 512, 1024)}
+"""What an evaluation of one guided row costs, by the side of its picture."""
+
+
+@pytest.mark.parametrize("calls_before", range(12))
+@pytest.mark.parametrize("evaluations", [1, 14, 18, 50])
+def test_small_jobs_beside_large_ones_take_twice_their_time_alone_and_one_large_call_at_most(
+    evaluations: int, calls_before: int
+) -> None:
+    counter, clock = Counter(budget=2), 0
+    groups = {side: GroupKey(side // 8, side // 8, merged=side > 256) for side in ALONE}
+    for side in (512, 1024):
+        counter.add(side, 50, groups[side])
+    for _ in range(calls_before):
+        counter.tick()
+    in_hand = counter.plan()  # the small ones come when a large call has just begun
+    for side in (64, 128):
+        counter.add(side, evaluations, groups[side])
+    plan, ends = in_hand, dict[int, int]()
+    while len(ends) < 2:
+        clock += cost_of(plan)
+        counter.planner.update(counter.ran(plan))
+        ends |= {side: clock for side in plan.rows if counter.left[side] == 0}
+        plan = counter.plan()
+    assert all(ends[side] <= 2 * evaluations * ALONE[side] + ALONE[1024] for side in (64, 128)), ends
+
+
+def test_a_row_that_holds_more_than_was_expected_leaves_room_for_fewer() -> None:
+    counter = Counter(flight=4 * SMALL.pixels)
+    counter.add(1, 5)
+    plan = counter.plan()
+    counter.planner.update(StepReport(plan, (Advance(1, 4, 2, held=3 * SMALL.pixels),)))
+    for row in (2, 3):
+        counter.add(row, 5)
+    counter.tick()
+    assert (counter.planner.running, counter.planner.waiting) == (2, 1)
 
 
 def test_a_size_that_was_away_has_saved_up_no_turns() -> None:
@@ -241,7 +294,7 @@ def test_a_row_is_added_once_and_has_something_to_evaluate() -> None:
     with pytest.raises(ValueError, match="there already"):
         counter.add(1, 1)
     with pytest.raises(ValueError, match="nothing to evaluate"):
-        Ticket(2, 2, SMALL, 2, 0)
+        Ticket(2, 2, SMALL, 2, 0, 1)
 
 
 Visit = tuple[int, int]

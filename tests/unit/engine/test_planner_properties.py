@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serve_app.engine.planner import Planner
+from serve_app.engine.planner import AHEAD, Planner
 from serve_app.engine.state import Advance, Failure, GroupKey, StepPlan, StepReport, Ticket
 
 GROUPS = (GroupKey(1, 2), GroupKey(1, 2, merged=True), GroupKey(3, 3))
@@ -44,7 +44,7 @@ class PlannerMachine(RuleBasedStateMachine):
     def a_job_comes(self, group: GroupKey, samples: list[list[int]]) -> None:
         job = self.added
         for life in samples:
-            self.planner.add(Ticket(self.added, job, group, life[0], len(life)))
+            self.planner.add(Ticket(self.added, job, group, life[0], len(life), group.pixels))
             self.rows[self.added] = Row(job, group, list(life))
             self.added += 1
 
@@ -169,7 +169,7 @@ class Crowd:
     def add(self, arrival: Arrival) -> int:
         group, width, evaluations = arrival
         row = len(self.widths)
-        self.planner.add(Ticket(row, row, group, width, evaluations))
+        self.planner.add(Ticket(row, row, group, width, evaluations, group.pixels))
         self.left[row], self.widths[row] = evaluations, width
         return row
 
@@ -186,7 +186,8 @@ class Crowd:
 
 def between_turns(group: GroupKey) -> int:
     """The planner's G: calls from one of this group to the next."""
-    return 1 + sum(1 + group.pixels // other.pixels for other in GROUPS if other != group)
+    largest = max(other.pixels for other in GROUPS)
+    return 1 + sum(2 + AHEAD * (group.pixels + largest) // other.pixels for other in GROUPS if other != group)
 
 
 @settings(max_examples=150, deadline=None)

@@ -16,7 +16,7 @@ from serve_app.engine import build_engine
 from serve_app.engine.loop import Event, StepLoop
 from serve_app.errors import Cancelled, GenerationFailed, ModelUnavailable, Overloaded
 from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, Lora, Progress, Raster, SamplerChoice
-from serve_app.pipelines import rows_per_call
+from serve_app.pipelines import flight_bytes, rows_per_call
 from serve_app.pipelines.rows import LatentRow
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
@@ -59,7 +59,7 @@ def pipeline(loaded: Watched) -> Watched:
 @pytest.fixture
 def resting(pipeline: Watched) -> Iterator[StepLoop]:
     """A loop that is not started: jobs wait until a test starts it."""
-    loop = build_engine(ENTRY, pipeline, rows_per_call(ENTRY, pipeline))
+    loop = build_engine(ENTRY, pipeline, rows_per_call(ENTRY, pipeline), flight_bytes(ENTRY, pipeline))
     yield loop
     loop.stop()
 
@@ -166,6 +166,45 @@ def test_different_sizes_take_turns_and_neither_blocks_the_other(resting: StepLo
     assert pixels(small).shape[1] == 64
     assert pixels(large).shape[1] == 128
     assert all(len(set(call)) == 1 for call in pipeline.calls)
+
+
+def test_small_jobs_run_beside_a_large_one_and_end_before_it(loop: StepLoop, pipeline: Watched) -> None:
+    picture = draw(Scene("star", "red", "white"), 512)
+    (large,) = submit(loop, job(1, steps=50, guidance_scale=1.0, init_image=picture))
+    until = time.monotonic() + WAIT_SECONDS
+    while not pipeline.calls and time.monotonic() < until:
+        time.sleep(0.01)
+    small = submit(loop, job(2, steps=4), job(3, steps=4, init_image=draw(Scene("star", "red", "white"), 128)))
+    for ear in small:
+        pixels(ear)
+    assert loop.jobs == 1, "the large one is still at work"
+    firsts = [next(place for place, call in enumerate(pipeline.calls) if number in call) for number in (2, 3)]
+    lasts = [max(place for place, call in enumerate(pipeline.calls) if number in call) for number in (2, 3)]
+    assert [1] not in pipeline.calls[min(firsts) : min(lasts)], "none of its calls between theirs"
+    loop.stop()
+    assert isinstance(large.outcome(), ModelUnavailable)
+
+
+def test_what_a_row_holds_is_counted_in_the_bytes_of_its_tensors(pipeline: Watched) -> None:
+    heavy = job(sampler=SamplerChoice("DPMSolverMultistepScheduler"), steps=8, prompt="a red star, " * 60)
+    ((row,),) = pipeline.encode([pipeline.prepare(heavy)])
+    for _ in range(7):
+        pipeline.advance([row], pipeline.denoise([row]))
+    assert row.negative is not None
+    texts = {id(text.embeds): text.embeds for text in (row.prompt, row.negative)}
+    tensors = [row.latents, *texts.values(), *(kept for kind in row.past for kept in kind)]
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    assert 0.7 * row.held <= sum(storages.values()) <= row.held
+
+
+def test_a_job_waits_while_memory_is_full_and_runs_when_there_is_room(pipeline: Watched) -> None:
+    loop = build_engine(ENTRY, pipeline, rows_per_call=16, flight_bytes=pipeline.prepare(job()).held)
+    try:
+        for ear in start_with(loop, *(job(number, steps=3) for number in (1, 2))):
+            pixels(ear)
+    finally:
+        loop.stop()
+    assert sorted(map(tuple, pipeline.calls)) == [(1,)] * 3 + [(2,)] * 3
 
 
 def test_a_cancelled_job_leaves_at_the_next_tick_and_the_others_stay_the_same(loop: StepLoop) -> None:

@@ -68,6 +68,7 @@ class Day:
     def __init__(self, jobs: Sequence[Asked], engine: Engine, device: Device) -> None:
         self.jobs = sorted(jobs, key=lambda job: job.at)
         self._planner = Planner(engine.budget, engine.room)
+        self._held = engine.held
         self._device = device
         self._rows: dict[int, tuple[Asked, int]] = {}
         self._now = 0.0
@@ -103,7 +104,7 @@ class Day:
         for _ in range(job.samples):
             row = len(self._rows)
             self._rows[row] = job, job.evaluations
-            self._planner.add(Ticket(row, job.id, job.group, job.width, job.evaluations))
+            self._planner.add(Ticket(row, job.id, job.group, job.width, job.evaluations, self._held(job.group)))
 
     def _advances(self, plan: StepPlan) -> Iterator[Advance]:
         for row in plan.rows:

@@ -27,7 +27,7 @@ def walked(plan: Plan, init: Tensor, generator: torch.Generator) -> Tensor:
     course = course_of(plan)
     noise = torch.randn(init.shape, generator=generator)
     latents = course.start[0] * init + course.start[1] * noise
-    row = LatentRow(LatentDraft(make_job(), plan, course, (), False), generator, latents, TEXT, TEXT, None)
+    row = LatentRow(LatentDraft(make_job(), plan, course, (), False, 0), generator, latents, TEXT, TEXT, None)
     for _ in range(plan.evaluations):
         output = bent(row.input_scale * row.latents, row.timestep)
         row.remember(output, fresh_noise(row.latents, row.generator) if row.draws else NOTHING)
