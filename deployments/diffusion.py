@@ -104,4 +104,4 @@ class Diffusion:
 
 
 def _handed_over(raster: Raster) -> Generated:
-    return Generated(ray.put(raster.pixels), raster.sampler, raster.seconds)
+    return Generated(ray.put(raster.pixels), raster.sampler, raster.seconds, raster.queued_s)

@@ -122,6 +122,8 @@ class Raster:
     """The class name that really ran."""
     seconds: float
     """From the first UNet evaluation's start to the last decode's end."""
+    queued_s: float = 0.0
+    """From the engine taking the job to that start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,15 @@ def require_few_breaks(prompts: Mapping[str, Iterable[tuple[str, float]]]) -> No
     bad = [name for name, fragments in prompts.items() if sum(not text for text, _ in fragments) > MOST_BREAKS]
     if bad:
         raise InvalidFields({name: [said.format(name.replace("_", " "), MOST_BREAKS)] for name in bad})
+
+
+SEEDS = 2**32
+"""How many there are: 0 to this, without it."""
+
+
+def seed_of(seed: int, sample: int) -> int:
+    """The seed of one sample of a job."""
+    return (seed + sample) % SEEDS
 
 
 TEMPORARY_FOLDER = "temp/"

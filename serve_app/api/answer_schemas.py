@@ -9,6 +9,7 @@ STRING_OR_NULL: Schema = {"type": ["string", "null"]}
 INTEGER: Schema = {"type": "integer"}
 NUMBER: Schema = {"type": "number"}
 BOOLEAN: Schema = {"type": "boolean"}
+BOOLEAN_OR_NULL: Schema = {"type": ["boolean", "null"]}
 STRINGS: Schema = {"type": "array", "items": STRING}
 YES_NO: Schema = {"enum": ["yes", "no"]}
 
@@ -25,6 +26,7 @@ def whole(properties: dict[str, Schema], **optional: Schema) -> Schema:
     return {"type": "object", "properties": properties | optional, "required": list(properties)}
 
 
+SEED: Schema = {"type": "integer", "minimum": 0, "maximum": SEEDS - 1}
 META = whole(
     {
         "prompt": STRING,
@@ -44,7 +46,12 @@ META = whole(
         "multi_lingual": YES_NO,
         "full_url": YES_NO,
         "upscale": YES_NO,
-        "seed": {"type": "integer", "minimum": 0, "maximum": SEEDS - 1},
+        "seed": SEED,
+        "seeds": {
+            "type": "array",
+            "items": SEED,
+            "description": "Of each picture, in the order of output.",
+        },
         "tomesd": YES_NO,
         "use_karras_sigmas": YES_NO,
         "algorithm_type": {"enum": [*sorted({name for name in ALGORITHM_TYPES.values() if name}), None]},
@@ -60,6 +67,25 @@ META = whole(
     }
 )
 OUTPUT = STRINGS | {"description": "Links, or base64 text where base64 was asked for."}
+OUTCOME: dict[str, Schema] = {
+    "nsfw_content_detected": BOOLEAN | {"description": "Whether the safety filter changed any picture."},
+    "pictures": {
+        "type": "array",
+        "items": whole(
+            {
+                "seed": SEED | {"description": "Its own: with this one, and samples 1, it is made again."},
+                "replaced": BOOLEAN_OR_NULL
+                | {"description": "Whether the safety filter changed it; null: an older record does not tell."},
+            }
+        ),
+        "description": "Of each picture, in the order of output.",
+    },
+    "timings": {
+        "type": "object",
+        "additionalProperties": NUMBER,
+        "description": "Seconds of each stage: reach, queue, engine, handover, finish.",
+    },
+}
 HOOK_STATUS = STRING | {"description": "How far the webhook's delivery is; empty where there is none."}
 SUCCESS = whole(
     {
@@ -67,9 +93,9 @@ SUCCESS = whole(
         "generationTime": NUMBER | {"description": "Seconds."},
         "id": JOB_ID,
         "output": OUTPUT,
-        "nsfw_content_detected": BOOLEAN,
         "webhook_status": HOOK_STATUS,
         "meta": META,
+        **OUTCOME,
     },
     track_id=TRACK_ID,
 )
@@ -111,6 +137,7 @@ HOOK_SUCCESS = whole(
         "generationTime": NUMBER | {"description": "Seconds."},
         "track_id": {"type": ["string", "integer", "null"]},
         "meta": META,
+        **OUTCOME,
     }
 )
 HOOK_FAILURE = whole(
@@ -139,6 +166,8 @@ JOB = whole(
     {
         **STANDING,
         "model_id": STRING,
+        "meta": META,
+        "track_id": {"type": ["string", "integer", "null"], "description": "As it came."},
         "created_at": MOMENT,
         "started_at": MOMENT_OR_NULL,
         "ended_at": MOMENT_OR_NULL,

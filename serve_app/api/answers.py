@@ -49,10 +49,19 @@ def success(view: JobView, outputs: Sequence[str]) -> Answer:
         "generationTime": generation_time(view),
         "id": view.id,
         "output": list(outputs),
-        "nsfw_content_detected": bool(view.flagged),
         "webhook_status": view.webhook_status,
         "meta": meta(view),
+        **outcome(view),
         **_track_id(view),
+    }
+
+
+def outcome(view: JobView) -> Answer:
+    """What came of the job's pictures, the same in the answer, the fetch, the webhook and the resource."""
+    return {
+        "nsfw_content_detected": bool(view.flagged),
+        "pictures": [{"seed": picture.seed, "replaced": picture.replaced} for picture in view.pictures],
+        "timings": {stage: round(seconds, 4) for stage, seconds in view.stages.items()},
     }
 
 
@@ -89,6 +98,7 @@ def webhook_payload(view: JobView, outputs: Sequence[str]) -> Answer:
             "generationTime": generation_time(view),
             "track_id": view.request.track_id,
             "meta": meta(view),
+            **outcome(view),
         }
     return {"status": "failed", "id": view.id, "message": why_ended(view), "track_id": view.request.track_id}
 
@@ -130,6 +140,7 @@ def meta(view: JobView) -> Answer:
         "full_url": _yes_no(request.full_url),
         "upscale": _yes_no(request.upscale),
         "seed": used.seed,
+        "seeds": [picture.seed for picture in view.pictures],
         "tomesd": _yes_no(request.tomesd),
         "use_karras_sigmas": _yes_no(request.use_karras_sigmas),
         "algorithm_type": request.algorithm_type,

@@ -2,10 +2,13 @@
 
 from datetime import UTC, datetime
 
-from serve_app.api.answers import Answer, eta
+from serve_app.api.answers import Answer, eta, generation_time, meta, outcome
 from serve_app.api.endings import why_ended
 from serve_app.api.routes import job_events_url, job_url
 from serve_app.api.views import SUCCESS, JobView
+
+OUTCOME = ("nsfw_content_detected", "pictures", "timings")
+"""What there is of a success only."""
 
 
 def job_resource(view: JobView, base_url: str) -> Answer:
@@ -13,6 +16,8 @@ def job_resource(view: JobView, base_url: str) -> Answer:
     return {
         **standing(view),
         "model_id": view.used.model_id,
+        "meta": meta(view),
+        "track_id": view.request.track_id,
         "created_at": iso_time(view.created_at),
         "started_at": None if view.started_at is None else iso_time(view.started_at),
         "ended_at": None if view.ended_at is None else iso_time(view.ended_at),
@@ -36,6 +41,8 @@ def standing(view: JobView) -> Answer:
         "eta": None if view.ended else eta(view),
         "attempts": view.attempts,
         "output": list(view.links) if succeeded else [],
+        "generationTime": generation_time(view) if succeeded else None,
+        **(outcome(view) if succeeded else dict.fromkeys(OUTCOME)),
         "message": why_ended(view) if view.ended and not succeeded else None,
     }
 

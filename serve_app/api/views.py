@@ -3,6 +3,7 @@
 The deployments fill these from the records; nothing here knows a database.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serve_app.api.wire import Img2ImgRequest
@@ -28,6 +29,16 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """One sample of a job, as every channel tells of it."""
+
+    seed: int
+    """Its own."""
+    replaced: bool | None
+    """Whether the safety filter changed it; None where that is not known (yet)."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """A job at one moment. Times are seconds since 1970."""
 
@@ -39,6 +50,8 @@ class JobView:
     request: Img2ImgRequest
     used: Used
     file_prefix: str
+    pictures: tuple[Picture, ...]
+    """One for each sample."""
     links: tuple[str, ...]
     """One for each sample, made when the job was accepted."""
     fetch_url: str
@@ -57,6 +70,8 @@ class JobView:
     """Runs that broke off because a replica died or hung."""
     seconds: float | None
     """Of generation; there when the state is success. So is `flagged`."""
+    stages: Mapping[str, float]
+    """Seconds of each stage from its driver taking it to its pictures being stored; empty before that is known."""
     flagged: bool | None
     """Whether the safety checker changed a picture."""
     message: str | None

@@ -40,6 +40,8 @@ class Flight:
     number: int
     """The engine's own count: clients' ids may come twice."""
     previews: bool
+    came: float
+    """When the engine took it."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     draft: Draft | None = None
     """Written once, by the thread that prepared it."""
@@ -113,7 +115,7 @@ class StepLoop:
 
     def submit(self, job: Img2ImgJob, listener: Listener, previews: bool = False) -> Flight:
         """Take a job. Raises `Overloaded` where too many have not ended, `ModelUnavailable` after `stop`."""
-        flight = Flight(job, listener, next(self._numbers), previews)
+        flight = Flight(job, listener, next(self._numbers), previews, self._clock())
         with self._lock:
             if self._stopping:
                 raise ModelUnavailable("the replica is shutting down")
@@ -243,8 +245,8 @@ class StepLoop:
     def _finish(self, flight: Flight, pictures: Sequence[Pixels]) -> None:
         assert flight.draft is not None
         now = self._clock()
-        seconds = now - (now if flight.started is None else flight.started)
-        self._end(flight, Raster(np.stack(pictures), flight.draft.sampler, seconds))
+        started = now if flight.started is None else flight.started
+        self._end(flight, Raster(np.stack(pictures), flight.draft.sampler, now - started, started - flight.came))
 
     def _end(self, flight: Flight, event: Event) -> None:
         self._runner.drop(flight.rows)

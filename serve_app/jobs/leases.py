@@ -70,6 +70,8 @@ class Outcome:
     delete_at: float | None
     """When its pictures go; None: never."""
     hook: OutboxEntry | None
+    result: str | None = None
+    """`results.Result` as JSON."""
     failure: str | None = None
     """What it failed of, for programs, as JSON."""
 
@@ -222,6 +224,7 @@ def _end(outcome: Outcome, now: float, started_at: float | None) -> dict[str, ob
         "sampler": outcome.sampler,
         "seconds": outcome.seconds,
         "flagged": outcome.flagged,
+        "result": outcome.result,
         "delete_at": outcome.delete_at,
         "ended_at": now,
         "done": jobs.c.total if outcome.state == State.SUCCESS else jobs.c.done,

@@ -217,7 +217,18 @@ def _as_seen_by(lease: Lease, new: NewJob, record: JobRecord) -> Accepted:
 
 
 def _queued_again(now: float) -> dict[str, object]:
-    cleared = ("started_at", "ended_at", "seconds", "sampler", "flagged", "message", "failure", "delete_at", "preview")
+    cleared = (
+        "started_at",
+        "ended_at",
+        "seconds",
+        "sampler",
+        "flagged",
+        "result",
+        "message",
+        "failure",
+        "delete_at",
+        "preview",
+    )
     return {
         **dict.fromkeys(cleared),
         "state": State.QUEUED,

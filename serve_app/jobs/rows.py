@@ -116,6 +116,8 @@ class JobRecord:
     sampler: str | None
     """That really ran."""
     flagged: bool | None
+    result: str | None
+    """`results.Result` as JSON, where it ended well; None in records of older versions."""
     message: str | None
     """Why it failed, for its client."""
     temporary: bool

@@ -14,6 +14,8 @@ class Stage(StrEnum):
     """Its picture is fetched and decoded, and the job is written down."""
     REACH = "reach"
     """A replica is asked, until its first word."""
+    QUEUE = "queue"
+    """The job waits for a replica that has room, then in its engine's queue, where its files are loaded meanwhile."""
     ENGINE = "engine"
     """What the engine says it worked."""
     HANDOVER = "handover"

@@ -52,6 +52,7 @@ jobs = Table(
     Column("seconds", Float),  # of generation
     Column("sampler", String(64)),  # that really ran
     Column("flagged", Boolean),
+    Column("result", Text),  # jobs.results.Result as JSON; of jobs that ended well
     Column("message", Text),  # why it failed, for its client
     Column("temporary", Boolean, nullable=False),
     Column("delete_at", Float),  # when its pictures go; None: never

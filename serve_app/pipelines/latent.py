@@ -16,7 +16,7 @@ from torch import Tensor
 
 from serve_app.config import ModelEntry
 from serve_app.errors import InvalidFields
-from serve_app.messages import Img2ImgJob, Pixels, require_few_breaks
+from serve_app.messages import Img2ImgJob, Pixels, require_few_breaks, seed_of
 from serve_app.pipelines.addons import Addons
 from serve_app.pipelines.attention import call_processors_directly
 from serve_app.pipelines.autoencoder import Posterior, decode_latents, encode_pictures, preview_colours
@@ -221,7 +221,7 @@ class LatentPipeline:
     def _row(
         self, draft: LatentDraft, sample: int, texts: tuple[TextEmbeds, TextEmbeds | None], posterior: Posterior
     ) -> LatentRow:
-        generator = torch.Generator("cpu").manual_seed((draft.job.seed + sample) % 2**32)
+        generator = torch.Generator("cpu").manual_seed(seed_of(draft.job.seed, sample))
         clean = posterior.sample(generator)
         noise = fresh_noise(clean, generator)
         own, noisy = draft.course.start

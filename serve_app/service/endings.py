@@ -12,6 +12,8 @@ from serve_app.errors import Cancelled, DarkroomError, InvalidFields
 from serve_app.jobs.leases import Outcome
 from serve_app.jobs.outbox import OutboxEntry, make_entry
 from serve_app.jobs.records import JobRecord, State
+from serve_app.jobs.results import Result, dump_result
+from serve_app.jobs.stopwatch import Laps
 from serve_app.messages import StoredImage
 from serve_app.postprocess.spool import LANDED_AFTER_S
 from serve_app.postprocess.storage import ObjectStore
@@ -30,8 +32,9 @@ class Endings:
         self._store = store
         self._clock = clock
 
-    async def success(self, record: JobRecord, made: Generated, images: Sequence[StoredImage]) -> Outcome:
+    async def success(self, record: JobRecord, made: Generated, images: Sequence[StoredImage], laps: Laps) -> Outcome:
         """Its pictures are stored. Raises StoreUnavailable where its webhook wants them."""
+        result = Result(replaced=tuple(image.flagged for image in images), stages=dict(laps))
         now = self._clock()
         outcome = Outcome(
             state=State.SUCCESS,
@@ -41,6 +44,7 @@ class Endings:
             flagged=any(image.flagged for image in images),
             delete_at=self._deleted_at(record, now),
             hook=None,
+            result=dump_result(result),
         )
         return replace(outcome, hook=await self._hook(record, outcome, now))
 
@@ -67,6 +71,7 @@ class Endings:
             sampler=outcome.sampler,
             seconds=outcome.seconds,
             flagged=outcome.flagged,
+            result=outcome.result,
             ended_at=now,
         )
         view = view_of(ended, self._catalogue, failure=outcome.failure)

@@ -24,6 +24,8 @@ class Generated:
     sampler: str
     """The class name that ran."""
     seconds: float
+    queued_s: float = 0.0
+    """In the engine's queue, before those seconds."""
 
 
 class Replicas(Protocol):

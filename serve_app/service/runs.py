@@ -97,6 +97,7 @@ class Runs:
                 held.broke_off()
                 await self._count_attempt(held)
             await asyncio.sleep(PAUSE_S)
+            held.watch.lap(Stage.HANDOVER)  # what came to nothing is nobody's queue
 
     async def _made(self, make_job: MakeJob) -> Img2ImgJob:
         try:
@@ -116,16 +117,21 @@ class Runs:
         if lane is None:
             raise ModelNotFound(job.model_id)
         suspect, heard = held.attempts > 0, partial(self._heard, held)
+        waited = partial(held.watch.lap, Stage.QUEUE)
         async with lane.place(suspect=suspect):
+            waited()
             pause_s = TURN_S if suspect else PAUSE_S
-            made = await _patiently(lambda: self._replicas.generate(job, heard, suspect=suspect), BUSY, pause_s)
+            run = partial(self._replicas.generate, job, heard, suspect=suspect)
+            made = await _patiently(run, BUSY, pause_s, waited)
         held.generated(made.seconds, self._clock())
         held.watch.lap(Stage.HANDOVER)
-        held.watch.carve({Stage.ENGINE: made.seconds}, Stage.HANDOVER, Stage.REACH)
+        held.watch.carve({Stage.QUEUE: made.queued_s, Stage.ENGINE: made.seconds}, Stage.HANDOVER, Stage.REACH)
         order = self._order(held.record, made)
         images = await _patiently(lambda: self._replicas.finish(made, order), BUSY)
         held.watch.lap(Stage.FINISH)
-        return await _patiently(lambda: self._endings.success(held.record, made, images), StoreUnavailable)
+        return await _patiently(
+            lambda: self._endings.success(held.record, made, images, held.watch.laps), StoreUnavailable
+        )
 
     def _heard(self, held: Held, progress: Progress) -> None:
         held.watch.first_lap(Stage.REACH)
@@ -150,11 +156,13 @@ async def _patiently(
     work: Callable[[], Awaitable[T]],
     waits_out: type[DarkroomError] | tuple[type[DarkroomError], ...],
     pause_s: float = PAUSE_S,
+    waited: Callable[[], None] = lambda: None,
 ) -> T:
-    """Its result, tried again after these failures until the job's deadline ends the wait."""
+    """Its result, tried again after these failures until the job's deadline ends the wait; `waited` hears of each."""
     while True:
         try:
             return await work()
         except waits_out as error:
             logger.info("a job waits: %s: %s", type(error).__name__, error)
         await asyncio.sleep(pause_s)
+        waited()

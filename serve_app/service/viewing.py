@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from serve_app.api.answers import base64_outputs
 from serve_app.api.stored import load_request
-from serve_app.api.views import SUCCESS, JobView, Used
+from serve_app.api.views import SUCCESS, JobView, Picture, Used
 from serve_app.config import ModelEntry
 from serve_app.jobs.forecast import Prospect
 from serve_app.jobs.job_json import read_job
 from serve_app.jobs.records import JobRecord
-from serve_app.messages import picture_names
+from serve_app.jobs.results import Result, read_result
+from serve_app.messages import picture_names, seed_of
 from serve_app.postprocess.storage import ObjectStore
 
 ENDED = Prospect()
@@ -24,14 +25,15 @@ def view_of(
     failure: str | None = None,
 ) -> JobView:
     """The record as its client may see it; `prospect` counts where it has not ended, `failure` where it failed."""
-    request = load_request(record.request)
+    request, used, result = load_request(record.request), used_by(record, catalogue), read_result(record.result)
     return JobView(
         id=record.id,
         state=record.state,
         version=record.version,
         request=request,
-        used=used_by(record, catalogue),
+        used=used,
         file_prefix=record.file_prefix,
+        pictures=_pictures(record, used.seed, result),
         links=record.links,
         fetch_url=record.fetch_url,
         created_at=record.created_at,
@@ -43,11 +45,20 @@ def view_of(
         queue_position=prospect.queue_position,
         attempts=record.attempts,
         seconds=record.seconds,
+        stages=result.stages,
         flagged=record.flagged,
         message=record.message,
         webhook_status=webhook_status,
         failure=failure,
     )
+
+
+def _pictures(record: JobRecord, seed: int, result: Result) -> tuple[Picture, ...]:
+    """`links` has an entry for each sample. Records of older versions know only whether any picture was replaced."""
+    count = len(record.links)
+    older = None if record.flagged and count > 1 else record.flagged
+    replaced = result.replaced or (older,) * count
+    return tuple(Picture(seed_of(seed, place), replaced[place]) for place in range(count))
 
 
 def used_by(record: JobRecord, catalogue: Catalogue, ran: str | None = None) -> Used:

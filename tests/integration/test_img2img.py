@@ -28,8 +28,8 @@ from tests.integration.asking import (
 META_KEYS = {
     "prompt", "model_id", "scheduler", "safetychecker", "safety_checker", "safety_checker_type", "negative_prompt",
     "W", "H", "guidance_scale", "init_image", "steps", "n_samples", "strength", "multi_lingual", "full_url", "upscale",
-    "seed", "tomesd", "use_karras_sigmas", "algorithm_type", "vae", "lora", "lora_strength", "embeddings", "clip_skip",
-    "temp", "base64", "outdir", "file_prefix",
+    "seed", "seeds", "tomesd", "use_karras_sigmas", "algorithm_type", "vae", "lora", "lora_strength", "embeddings",
+    "clip_skip", "temp", "base64", "outdir", "file_prefix",
 }  # fmt: skip
 
 
@@ -68,6 +68,7 @@ def test_the_answer_is_complete_and_typed_as_the_contract_says(service: Service)
     meta = answer["meta"]
     assert set(answer) == {
         "status", "generationTime", "id", "output", "nsfw_content_detected", "webhook_status", "meta",
+        "pictures", "timings",
     }  # fmt: skip
     assert set(meta) == META_KEYS
     assert 0 < answer["id"] < 2**31

@@ -7,7 +7,7 @@ from tests.conftest import Service
 from tests.integration.asking import IMG2IMG, body
 from tests.integration.jobs import QUICK
 
-STAGES = ["read", "accept", "reach", "engine", "handover", "finish", "end", "answer"]
+STAGES = ["read", "accept", "reach", "queue", "engine", "handover", "finish", "end", "answer"]
 
 
 def test_an_answer_with_its_pictures_says_where_the_time_went(service: Service) -> None:
@@ -18,6 +18,7 @@ def test_an_answer_with_its_pictures_says_where_the_time_went(service: Service) 
     told = read_server_timing(response.headers["server-timing"])
     assert list(told) == STAGES
     assert 0 < told[ENGINE] < sum(told.values()) < total_ms
+    assert told["queue"] > 0
 
 
 def test_an_answer_before_the_end_tells_no_stages(service: Service) -> None:

@@ -48,6 +48,7 @@ async def test_what_was_accepted_is_read_back_as_it_was(records: JobRecords) -> 
         seconds=None,
         sampler=None,
         flagged=None,
+        result=None,
         message=None,
         temporary=False,
         delete_at=None,

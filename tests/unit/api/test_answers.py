@@ -22,6 +22,7 @@ from serve_app.messages import SAMPLER_NAMES
 from tests.unit.api.viewing import LINKS, SUCCEEDED, USED, asking, assert_valid, request
 
 CONTRACT_META = {
+    "seeds",
     "prompt",
     "model_id",
     "scheduler",
@@ -62,9 +63,11 @@ def test_a_success_has_exactly_the_contracts_keys() -> None:
         "generationTime",
         "id",
         "output",
-        "nsfw_content_detected",
         "webhook_status",
         "meta",
+        "nsfw_content_detected",
+        "pictures",
+        "timings",
     ]
     assert answer["generationTime"] == 1.835
     assert answer["output"] == list(LINKS)

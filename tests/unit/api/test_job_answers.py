@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.api.answer_schemas import FAILED as FAILED_SCHEMA
 from serve_app.api.answer_schemas import HOOK_FAILURE, HOOK_SUCCESS, PROCESSING, SUCCESS, UNKNOWN_JOB
-from serve_app.api.answers import fetched, meta, posted, processing, success, webhook_payload
+from serve_app.api.answers import fetched, meta, outcome, posted, processing, success, webhook_payload
 from serve_app.api.problems import TABLE, fetch_problem, problem, text_of
 from serve_app.api.views import JobView
 from serve_app.errors import (
@@ -153,7 +153,7 @@ def test_a_fetch_fails_otherwise_as_every_request_does(error: DarkroomError) -> 
 @pytest.mark.parametrize("track_id", [None, 7, "7"])
 def test_the_webhook_of_a_success_has_the_contracts_keys(track_id: object) -> None:
     payload = webhook_payload(asking(SUCCEEDED, track_id=track_id), LINKS)
-    assert list(payload) == ["status", "id", "output", "generationTime", "track_id", "meta"]
+    assert list(payload) == ["status", "id", "output", "generationTime", "track_id", "meta", *outcome(SUCCEEDED)]
     assert (payload["output"], payload["generationTime"]) == (list(LINKS), 1.835)
     assert payload["track_id"] == track_id
     assert payload["meta"] == meta(asking(SUCCEEDED, track_id=track_id))

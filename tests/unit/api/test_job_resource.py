@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from serve_app.api.answer_schemas import JOB
+from serve_app.api.answers import outcome, processing, success, webhook_payload
 from serve_app.api.job_resource import cancel_status, iso_time, job_resource
-from serve_app.api.views import JobView
+from serve_app.api.views import JobView, Picture
 from tests.unit.api.viewing import CANCELLED, ENDED, FAILED, LINKS, QUEUED, RUNNING, SUCCEEDED, UNENDED, assert_valid
 
 
@@ -22,8 +23,14 @@ def test_a_job_is_described_by_the_same_names_in_every_state(view: JobView, base
         "eta",
         "attempts",
         "output",
+        "generationTime",
+        "nsfw_content_detected",
+        "pictures",
+        "timings",
         "message",
         "model_id",
+        "meta",
+        "track_id",
         "created_at",
         "started_at",
         "ended_at",
@@ -78,3 +85,22 @@ def test_cancelling_is_accepted_while_there_is_something_to_cancel() -> None:
 )
 def test_moments_are_iso_8601_in_utc(seconds: float, text: str) -> None:
     assert iso_time(seconds) == text
+
+
+def test_every_channel_tells_the_same_of_each_picture_and_of_where_the_time_went() -> None:
+    three = (Picture(2**32 - 1, False), Picture(0, True), Picture(1, False))
+    view = replace(SUCCEEDED, pictures=three, flagged=True)
+    resource, answer = job_resource(view, ""), success(view, ())
+    told = [
+        {name: channel[name] for name in outcome(view)} for channel in (resource, answer, webhook_payload(view, ()))
+    ]
+    assert told == [outcome(view)] * 3
+    assert answer["pictures"] == [{"seed": one.seed, "replaced": one.replaced} for one in three]
+    assert answer["timings"] == {"queue": 0.25, "engine": 1.8346}
+    assert resource["meta"] == answer["meta"] == webhook_payload(view, ())["meta"] == processing(view)["meta"]
+    assert_valid(resource, JOB)
+
+
+def test_nothing_of_an_outcome_is_told_before_there_is_one() -> None:
+    for view in (*UNENDED, FAILED, CANCELLED):
+        assert {job_resource(view, "")[name] for name in outcome(view)} == {None}

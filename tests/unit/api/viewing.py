@@ -7,7 +7,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from serve_app.api.kinds import Schema
-from serve_app.api.views import JobView, Used
+from serve_app.api.views import JobView, Picture, Used
 from serve_app.api.wire import Img2ImgRequest, parse_img2img
 
 LINKS = ("https://host/files/6ef3f81f-0000-4000-8000-000000000000-0.png",)
@@ -35,6 +35,7 @@ QUEUED = JobView(
     request=request(),
     used=USED,
     file_prefix="6ef3f81f-0000-4000-8000-000000000000",
+    pictures=(Picture(42, None),),
     links=LINKS,
     fetch_url="https://host/api/v4/dreambooth/fetch/13443927",
     created_at=1_700_000_000.0,
@@ -46,14 +47,16 @@ QUEUED = JobView(
     queue_position=2,
     attempts=0,
     seconds=None,
+    stages={},
     flagged=None,
     message=None,
     webhook_status="",
 )
 RUNNING = replace(QUEUED, state="running", version=7, started_at=1_700_000_001.5, done=8, queue_position=0)
 SUCCEEDED = replace(
-    RUNNING, state="success", version=9, done=20, ended_at=1_700_000_003.25, eta_s=0.0, seconds=1.83456, flagged=False
-)
+    RUNNING, state="success", version=9, done=20, ended_at=1_700_000_003.25, eta_s=0.0, seconds=1.83456, flagged=False,
+    pictures=(Picture(42, False),), stages={"queue": 0.25, "engine": 1.83456},
+)  # fmt: skip
 FAILED = replace(
     RUNNING, state="failed", version=9, ended_at=1_700_000_003.25, eta_s=0.0, message="Image generation failed"
 )

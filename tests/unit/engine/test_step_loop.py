@@ -200,10 +200,11 @@ def test_what_a_row_holds_is_counted_in_the_bytes_of_its_tensors(pipeline: Watch
 def test_a_job_waits_while_memory_is_full_and_runs_when_there_is_room(pipeline: Watched) -> None:
     loop = build_engine(ENTRY, pipeline, rows_per_call=16, flight_bytes=pipeline.prepare(job()).held)
     try:
-        for ear in start_with(loop, *(job(number, steps=3) for number in (1, 2))):
-            pixels(ear)
+        made = [ear.outcome() for ear in start_with(loop, *(job(number, steps=3) for number in (1, 2)))]
     finally:
         loop.stop()
+    first, second = sorted((one for one in made if isinstance(one, Raster)), key=lambda raster: raster.queued_s)
+    assert second.queued_s >= first.seconds, "waiting for another's end is told as waiting"
     assert sorted(map(tuple, pipeline.calls)) == [(1,)] * 3 + [(2,)] * 3
 
 

@@ -22,8 +22,8 @@ def record() -> JobRecord:
         id=7, key_name="first", model_id="pocket", file_prefix="p", request="{}", job="{}", links=(), fetch_url="",
         webhook=None, state=State.QUEUED, version=1, cost=100, done=0, total=20, watched_until=0.0, attempts=0,
         cancel_asked=False, lease_owner="ours", lease_until=115.0, fence=3, created_at=100.0, started_at=None,
-        ended_at=None, deadline_at=700.0, seconds=None, sampler=None, flagged=None, message=None, temporary=False,
-        delete_at=None,
+        ended_at=None, deadline_at=700.0, seconds=None, sampler=None, flagged=None, result=None, message=None,
+        temporary=False, delete_at=None,
     )  # fmt: skip
 
 

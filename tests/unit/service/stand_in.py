@@ -54,6 +54,8 @@ class ScriptedReplicas:
     running: set[int] = field(default_factory=set)
     most_running: int = 0
     cancelled: list[int] = field(default_factory=list)
+    flagged: set[int] = field(default_factory=set)
+    """Samples whose pictures the safety filter changes."""
 
     async def generate(self, job: Img2ImgJob, told: Callable[[Progress], None], *, suspect: bool) -> Generated:
         """As the seam says."""
@@ -66,7 +68,9 @@ class ScriptedReplicas:
             told(Progress(0, 0))
             told(Progress(1, 4, np.full((8, 8, 3), 1, np.uint8)))
             await _follow(self.script)
-            return Generated(np.full((job.samples, SIDE, SIDE, 3), job.seed, np.uint8), "DDIMScheduler", 0.5)
+            return Generated(
+                np.full((job.samples, SIDE, SIDE, 3), job.seed % 256, np.uint8), "DDIMScheduler", 0.5, 0.25
+            )
         except asyncio.CancelledError:
             self.cancelled.append(job.id)
             raise
@@ -80,7 +84,7 @@ class ScriptedReplicas:
         names = picture_names(order.file_prefix, len(generated.pixels), order.temporary)
         for name, pixels in zip(names, generated.pixels, strict=True):
             await self.store.put(name, encode_png(pixels, order.parameters), PNG_TYPE)
-        return tuple(StoredImage(name, False) for name in names)
+        return tuple(StoredImage(name, place in self.flagged) for place, name in enumerate(names))
 
 
 async def _follow(script: list[Exception | asyncio.Event]) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.errors import Overloaded
 from serve_app.jobs.stopwatch import Stage
 from serve_app.service.replicas import BrokenOff
+from serve_app.service.runs import PAUSE_S
 from tests.unit.service.stand_in import bench
 
-ALL = [Stage.REACH, Stage.ENGINE, Stage.HANDOVER, Stage.FINISH, Stage.END]
-ENGINE_S = 0.5
+ALL = [Stage.REACH, Stage.QUEUE, Stage.ENGINE, Stage.HANDOVER, Stage.FINISH, Stage.END]
+ENGINE_S, QUEUED_S = 0.5, 0.25
 """What the scripted replicas say."""
 
 
@@ -18,6 +20,14 @@ async def test_a_job_that_was_awaited_here_tells_all_stages_of_its_way(tmp_path:
     async with bench(tmp_path) as one:
         laps = (await one.watcher.awaited(await one.accept(), 8.0)).laps
         assert (list(laps), laps[Stage.ENGINE]) == (ALL, ENGINE_S)
+        assert laps[Stage.QUEUE] >= QUEUED_S
+
+
+async def test_waiting_for_a_replica_that_has_room_is_waiting_in_a_queue(tmp_path: Path) -> None:
+    async with bench(tmp_path) as one:
+        one.replicas.script.append(Overloaded("full"))
+        laps = (await one.watcher.awaited(await one.accept(), 8.0)).laps
+        assert laps[Stage.QUEUE] >= QUEUED_S + PAUSE_S
 
 
 async def test_time_of_an_attempt_that_broke_off_is_not_lost(tmp_path: Path) -> None:
