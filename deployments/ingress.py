@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from ray.serve.handle import DeploymentHandle
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
@@ -17,15 +16,18 @@ from starlette.routing import Route
 
 from deployments.records import Parts
 from serve_app.api import answers, events, pages, routes
+from serve_app.api.application import Application
 from serve_app.api.body import presented_key, read_body
+from serve_app.api.caching import kept_response
 from serve_app.api.fetching import fetch_id, parse_fetch_id
 from serve_app.api.idempotency import HEADER, idempotency_of
-from serve_app.api.job_resource import cancel_status, job_resource
+from serve_app.api.job_resource import cancel_status, job_resource, ticket_answer
 from serve_app.api.links import Links, cache_control
 from serve_app.api.problems import Told, fetch_problem, problem
 from serve_app.api.schema import openapi
 from serve_app.api.server_timing import HEADER as SERVER_TIMING
 from serve_app.api.server_timing import server_timing
+from serve_app.api.tickets import PARAMETER, Tickets
 from serve_app.api.wire import Img2ImgRequest, check_against, parse_img2img
 from serve_app.config import AppConfig, ModelEntry
 from serve_app.errors import DarkroomError, JobNotFound, MethodNotAllowed, ModelNotFound, RouteNotFound
@@ -63,9 +65,10 @@ class Ingress:
         outbox = Outbox(parts.database)
         self._watcher = Watcher(self._records, outbox, parts.store, self._catalogue, parts.driver)
 
-    def __serve_build_asgi_app__(self) -> Starlette:
+    def __serve_build_asgi_app__(self) -> Application:
         """What `serve.ingress()` asks for: the ASGI application, made on the replica."""
-        return Starlette(
+        return Application(
+            self._config.api.cors_origins,
             routes=[Route(path, endpoint, methods=methods) for path, endpoint, methods in self._table()],
             exception_handlers={
                 DarkroomError: self._tell,
@@ -76,11 +79,13 @@ class Ingress:
         )
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(self, _: Application) -> AsyncIterator[None]:
         """On the replica's event loop: what needs one, and jobs given back at the end."""
         parts, config = self._parts, self._config
+        secret = await link_secret(parts.database)
+        self._tickets = Tickets(secret)
         presign = parts.store.presigned_links if isinstance(parts.store, S3Store) else None
-        self._links = Links(config.storage, await link_secret(parts.database), presign)
+        self._links = Links(config.storage, secret, presign)
         pictures, admission = GivenPictures(config), Admission(parts.database, config.api.max_waiting_jobs)
         self._accepter = Accepter(config, pictures, admission, self._records, self._links, parts.driver)
         parts.driver.start()
@@ -105,7 +110,9 @@ class Ingress:
             (routes.SYSTEM_LOAD_PATH, self._system_load, post),
             (routes.JOB_PATH, self._job, ["GET", "DELETE"]),
             (routes.JOB_EVENTS_PATH, self._events, get),
+            (routes.JOB_TICKET_PATH, self._ticket, post),
             (routes.MODELS_PATH, self._models, get),
+            (routes.MODEL_PATH, self._model, get),
             (routes.HEALTH_PATH, self._healthz, get),
             (routes.FILES_PATH + "/{name:path}", self._file, get),
             ("/openapi.json", self._openapi, get),
@@ -165,12 +172,27 @@ class Ingress:
         return JSONResponse(job_resource(view, self._base_url(request)), cancel_status(view) if cancels else 200)
 
     async def _events(self, request: Request) -> Response:
-        record = await self._own_job(request)
+        record = await self._watched_job(request)
         last_seen = events.last_event_id(request.headers.get("last-event-id"))
         if events.is_over(await self._watcher.view(record), last_seen):
             return Response(status_code=204)
         stream = self._watcher.events(record, last_seen)
         return StreamingResponse(stream, media_type=events.EVENT_STREAM, headers=events.HEADERS)
+
+    async def _watched_job(self, request: Request) -> JobRecord:
+        ticket = request.query_params.get(PARAMETER)
+        if ticket is None:
+            return await self._own_job(request)
+        id = parse_fetch_id(request.path_params["id"])
+        self._tickets.check(ticket, id, time.time())
+        return await self._watcher.find(id, None)
+
+    async def _ticket(self, request: Request) -> Response:
+        body = await read_body(request, self._config.api.max_body_bytes)
+        key = self._keys.verify(presented_key(request, body))
+        record = await self._watcher.find(parse_fetch_id(request.path_params["id"]), key.name)
+        ticket, expires = self._tickets.make(record.id, time.time())
+        return JSONResponse(ticket_answer(ticket, expires, self._base_url(request), record.id))
 
     async def _own_job(self, request: Request) -> JobRecord:
         key = self._keys.verify(presented_key(request, {}))
@@ -201,11 +223,16 @@ class Ingress:
         self._keys.verify(presented_key(request, {}))
         return JSONResponse(answers.models(self._config.catalogue))
 
+    async def _model(self, request: Request) -> Response:
+        self._keys.verify(presented_key(request, {}))
+        return JSONResponse(answers.openai_model(self._entry(request.path_params["id"])))
+
     async def _file(self, request: Request) -> Response:
         name = request.path_params["name"]
         self._links.check(name, request.query_params, time.time())
         file = await self._parts.store.get(name)
-        return Response(file.data, media_type=file.content_type, headers={"Cache-Control": cache_control(name)})
+        seen = request.headers.get("if-none-match")
+        return kept_response(file.data, file.content_type, cache_control(name), seen)
 
     async def _healthz(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -227,6 +254,8 @@ class Ingress:
 
     async def _tell_http(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 405 and request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": f"{(error.headers or {})['Allow']}, OPTIONS"})
         ours = MethodNotAllowed() if error.status_code == 405 else RouteNotFound(request.url.path)
         response = await self._tell(request, ours)
         response.headers.update(error.headers or {})  # Allow, on 405

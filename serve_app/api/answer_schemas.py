@@ -175,6 +175,13 @@ JOB = whole(
         "links": whole({"self": STRING, "events": STRING, "fetch": STRING}),
     }
 )
+TICKET = whole(
+    {
+        "ticket": STRING | {"description": "Opens this job's events and nothing else."},
+        "expires_at": MOMENT,
+        "events": STRING | {"description": "The URL for an EventSource, with the ticket in it."},
+    }
+)
 EVENT = whole(STANDING, preview=STRING | {"description": "The first picture as it is now, small: a data URI of a PNG."})
 """The data of one event of the stream."""
 SYSTEM_LOAD = whole(
@@ -208,8 +215,19 @@ MODEL_LIST: Schema = {
         }
     ),
 }
+MODEL = whole(
+    {
+        "id": STRING,
+        "object": {"const": "model"},
+        "created": INTEGER | {"description": "Seconds since 1970; 0: not known."},
+        "owned_by": STRING,
+    }
+)
+"""As OpenAI's clients read it."""
 MODELS = whole(
     {
+        "object": {"const": "list"},
+        "data": {"type": "array", "items": MODEL},
         "models": {
             "type": "array",
             "items": whole(
@@ -224,7 +242,7 @@ MODELS = whole(
                     "embeddings": STRINGS,
                 }
             ),
-        }
+        },
     }
 )
 SCHEDULERS = whole({"schedulers": {"type": "array", "items": {"enum": list(SAMPLER_NAMES)}}})
@@ -236,11 +254,13 @@ SCHEMAS: dict[str, Schema] = {
     "UnknownJob": UNKNOWN_JOB,
     "Job": JOB,
     "JobEvent": EVENT,
+    "Ticket": TICKET,
     "WebhookSuccess": HOOK_SUCCESS,
     "WebhookFailure": HOOK_FAILURE,
     "SystemLoad": SYSTEM_LOAD,
     "Error": ERROR,
     "ModelList": MODEL_LIST,
+    "Model": MODEL,
     "Models": MODELS,
     "Schedulers": SCHEDULERS,
 }

@@ -19,6 +19,7 @@ Answer = dict[str, object]
 
 MODEL_TYPES = {"sd": "stable_diffusion", "sdxl": "stable_diffusion_xl"}
 TIP = "Your image is being made in the background. POST your key to fetch_result to get it."
+OWNER = "darkroom"
 COME_BACK = "Try to fetch request after seconds estimated"
 """In the hosted API's words."""
 
@@ -187,8 +188,10 @@ def model_list(catalogue: Sequence[ModelEntry]) -> list[dict[str, str]]:
 
 
 def models(catalogue: Sequence[ModelEntry]) -> Answer:
-    """The catalogue with everything that a request can choose from."""
+    """The catalogue with everything that a request can choose from, beside the list that OpenAI's clients read."""
     return {
+        "object": "list",
+        "data": [openai_model(entry) for entry in catalogue],
         "models": [
             {
                 "id": entry.id,
@@ -201,8 +204,13 @@ def models(catalogue: Sequence[ModelEntry]) -> Answer:
                 "embeddings": [embedding.id for embedding in entry.embeddings],
             }
             for entry in catalogue
-        ]
+        ],
     }
+
+
+def openai_model(entry: ModelEntry) -> Answer:
+    """A model as OpenAI's API tells it: what clients of many servers list. When it was made, nobody here knows."""
+    return {"id": entry.id, "object": "model", "created": 0, "owned_by": OWNER}
 
 
 def system_load(waiting: int, busy_s: float) -> Answer:

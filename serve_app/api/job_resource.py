@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from serve_app.api.answers import Answer, eta, generation_time, meta, outcome
 from serve_app.api.endings import why_ended
 from serve_app.api.routes import job_events_url, job_url
+from serve_app.api.tickets import PARAMETER
 from serve_app.api.views import SUCCESS, JobView
 
 OUTCOME = ("nsfw_content_detected", "pictures", "timings")
@@ -27,6 +28,15 @@ def job_resource(view: JobView, base_url: str) -> Answer:
             "events": job_events_url(base_url, view.id),
             "fetch": view.fetch_url,
         },
+    }
+
+
+def ticket_answer(ticket: str, expires: int, base_url: str, job_id: int) -> Answer:
+    """A ticket for the job's events, and the URL that an EventSource takes."""
+    return {
+        "ticket": ticket,
+        "expires_at": iso_time(expires),
+        "events": f"{job_events_url(base_url, job_id)}?{PARAMETER}={ticket}",
     }
 
 

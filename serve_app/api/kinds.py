@@ -221,9 +221,16 @@ def _within_64_bits(number: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A URL, data URI or base64 text, or a file part's bytes. What it holds is judged where it is decoded."""
+    """A URL, data URI or base64 text, or a file part's bytes; a list of one is that one.
+
+    What it holds is judged where it is decoded.
+    """
 
     def read(self, value: object) -> str | bytes:
+        if isinstance(value, list):  # as the hosted API's version 7 takes pictures
+            if len(value) != 1:
+                raise Refusal("The {label} must be one image.")
+            (value,) = value
         return value if isinstance(value, bytes) else as_text(value).strip()
 
     def schema(self) -> Schema:

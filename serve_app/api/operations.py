@@ -41,7 +41,9 @@ def paths() -> dict[str, object]:
         },
         routes.JOB_PATH: {"get": _job(), "delete": _cancel()},
         routes.JOB_EVENTS_PATH: {"get": _events()},
+        routes.JOB_TICKET_PATH: {"post": _ticket()},
         routes.MODELS_PATH: {"get": _models()},
+        routes.MODEL_PATH: {"get": _model()},
         routes.HEALTH_PATH: {"get": _health()},
         f"{routes.FILES_PATH}/{{name}}": {"get": _file()},
     }
@@ -141,6 +143,7 @@ def _events() -> Schema:
         **_job(),
         "operationId": "job_events",
         "summary": "A job's progress and previews as server-sent events, up to its end",
+        "security": [*KEY_WAYS[:2], {"ticket": []}],
         "parameters": [_job_id(), _header("Last-Event-ID", "The last event seen; what is newer follows.")],
         "responses": {
             "200": stream,
@@ -150,12 +153,34 @@ def _events() -> Schema:
     }
 
 
+def _ticket() -> Schema:
+    return {
+        **_job(),
+        "operationId": "job_ticket",
+        "summary": "A ticket that opens the job's events without a key for five minutes",
+        "security": KEY_WAYS,
+        "requestBody": _body("KeyOnly", required=False),
+        "responses": {**_ok(_ref("Ticket")), **_errors([*BODY_STATUSES, 404, 503])},
+    }
+
+
 def _models() -> Schema:
     return {
         "operationId": "models",
         "summary": "The catalogue, with each model's VAEs, LoRAs and textual inversions",
         "security": KEY_WAYS[:2],
         "responses": {**_ok(_ref("Models")), **_errors([401])},
+    }
+
+
+def _model() -> Schema:
+    name = {"name": "id", "in": "path", "required": True, "description": "The model's id.", "schema": STRING}
+    return {
+        "operationId": "model",
+        "summary": "One model of the catalogue, as OpenAI's clients read it",
+        "security": KEY_WAYS[:2],
+        "parameters": [name],
+        "responses": {**_ok(_ref("Model")), **_errors([401, 404])},
     }
 
 

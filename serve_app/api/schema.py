@@ -10,6 +10,7 @@ from serve_app.api.answer_schemas import SCHEMAS
 from serve_app.api.fields import FIELDS, Field
 from serve_app.api.kinds import Schema
 from serve_app.api.operations import paths, webhooks
+from serve_app.api.tickets import PARAMETER
 
 API_VERSION = "4"
 KEY: Schema = {"type": ["string", "null"], "description": "The API key, unless a header carries it."}
@@ -43,6 +44,7 @@ def openapi() -> Schema:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key_header": {"type": "apiKey", "in": "header", "name": "key"},
+                "ticket": {"type": "apiKey", "in": "query", "name": PARAMETER},
             },
         },
     }

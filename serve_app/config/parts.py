@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from serve_app.config.origins import Origin
 from serve_app.config.part import Name, Network, Part, Sha256
 from serve_app.config.places import DEFAULT_DATA_DIR, HOME, DatabaseUrl, FolderPath, FoundPath, in_project
 
@@ -51,6 +52,9 @@ class ApiConfig(Part):
     """Let whoever knows a job's id fetch it, for clients that poll with an empty body."""
     max_waiting_jobs: int = Field(1000, ge=1)
     """Jobs of one model that have not ended; more are refused with 503."""
+    cors_origins: tuple[Origin, ...] = ()
+    """Whose pages a browser lets call this service and read its answers, e.g. https://app.example.com; "*": anybody's,
+    who then still needs a key. None by default."""
 
 
 class InputsConfig(Part):

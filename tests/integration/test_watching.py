@@ -56,3 +56,12 @@ def test_the_events_of_an_ended_job_are_its_end(service: Service) -> None:
     fetched(service, id)
     with watching(service, id) as events:
         assert [event.name for event in events] == ["success"]
+
+
+def test_an_event_source_follows_a_job_with_a_ticket_in_its_url_alone(service: Service) -> None:
+    id = submit(service, **QUICK)["id"]
+    with service.client() as client:
+        told = client.post(f"/v1/jobs/{id}/ticket", headers=bearer(service.key)).json()
+        with client.sse(told["events"]) as source:
+            names = [event.event for event in source if event.data]
+    assert names[-1] == "success"

@@ -36,9 +36,10 @@ def test_every_address_of_the_contract_makes_and_fetches(prefix: str) -> None:
     assert f"{prefix}/fetch/{{id}}" in routes.FETCH_ID_PATHS
 
 
-def test_only_v3_and_the_realtime_addresses_do_without_a_model_id() -> None:
+def test_only_v3_v7_and_the_realtime_addresses_do_without_a_model_id() -> None:
     without = {path for path, model_required in routes.IMG2IMG_PATHS.items() if not model_required}
-    assert without == {"/api/v3/img2img", "/api/v6/realtime/img2img", "/api/v1/enterprise/realtime/img2img"}
+    v7 = {"/api/v7/images/img2img", "/api/v7/images/image-to-image"}
+    assert without == v7 | {"/api/v3/img2img", "/api/v6/realtime/img2img", "/api/v1/enterprise/realtime/img2img"}
 
 
 @pytest.mark.parametrize("base", ["/api/v4/dreambooth", "/api/v6/images"])
@@ -77,7 +78,7 @@ def test_a_job_is_fetched_under_the_address_that_made_it(path: str, base: str) -
     template = urlsplit(url).path.replace(str(JOB_ID), "{id}")
     assert url.startswith("https://host:8000/api/")
     assert template in routes.FETCH_ID_PATHS
-    assert template.removesuffix("/fetch/{id}") == path.removesuffix("/img2img")
+    assert template.removesuffix("/fetch/{id}") == path.rpartition("/")[0]
 
 
 def test_a_jobs_own_urls_stand_on_the_base_url() -> None:

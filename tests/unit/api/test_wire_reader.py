@@ -301,3 +301,12 @@ def test_unknown_and_echoed_fields_never_fail_a_request() -> None:
 def test_an_uploaded_files_bytes_are_kept_and_an_empty_file_is_none() -> None:
     assert parse(init_image=b"\x89PNG").init_image == b"\x89PNG"
     assert refusal("init_image", b"") == "The init image field is required."
+
+
+def test_a_list_of_one_picture_is_that_picture_and_of_several_is_refused_by_name() -> None:
+    least = {"prompt": "a star", "init_image": ["https://example.com/a.png"]}
+    assert parse_img2img(least, model_required=False).init_image == "https://example.com/a.png"
+    for several in ([], ["https://example.com/a.png", "https://example.com/b.png"]):
+        with pytest.raises(InvalidFields) as caught:
+            parse_img2img({**least, "init_image": several}, model_required=False)
+        assert caught.value.fields == {"init_image": ["The init image must be one image."]}

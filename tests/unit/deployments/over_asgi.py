@@ -8,9 +8,20 @@ import pytest
 
 from deployments import ingress
 from deployments.ingress import Ingress
+from serve_app.api.application import Application
 from serve_app.config import ApiConfig
 from serve_app.jobs.keys import make_key
 from tests.unit.service.stand_in import BASE_URL, Bench
+
+BODY = {
+    "prompt": "a red star",
+    "seed": 7,
+    "safety_checker": "no",
+    "init_image": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC",
+    "width": 64,
+    "height": 64,
+}
+"""A request that an ingress of its own reads whole: its picture is one pixel."""
 
 
 class PartsOf:
@@ -26,13 +37,24 @@ class PartsOf:
 @asynccontextmanager
 async def client_of(one: Bench, monkeypatch: pytest.MonkeyPatch, **api: object) -> AsyncIterator[httpx2.AsyncClient]:
     """A client with a key of this process' ingress; `api` are settings of ApiConfig."""
+    async with app_of(one, monkeypatch, **api) as (app, key), stranger(app) as client:
+        client.headers["key"] = key
+        yield client
+
+
+@asynccontextmanager
+async def app_of(one: Bench, monkeypatch: pytest.MonkeyPatch, **api: object) -> AsyncIterator[tuple[Application, str]]:
+    """The application of this process' ingress, started, and a key of it."""
     config = one.config.model_copy(update={"api": ApiConfig.model_validate({"keyless_fetch": True, **api})})
     key = make_key(config.storage.data_path, "first")
     monkeypatch.setattr(ingress, "Parts", lambda *_: PartsOf(one))
     app = Ingress(config, {}, None, None).__serve_build_asgi_app__()
-    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers={"key": key}) as client,
-    ):
-        yield client
+    async with app.router.lifespan_context(app):
+        yield app, key
+
+
+def stranger(app: Application) -> httpx2.AsyncClient:
+    """A client without a key."""
+    return httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app, raise_app_exceptions=False), base_url=BASE_URL, follow_redirects=False
+    )

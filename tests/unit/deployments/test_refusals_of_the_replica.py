@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 
 from serve_app.errors import InvalidFields
-from tests.unit.deployments.over_asgi import client_of
+from tests.unit.deployments.over_asgi import BODY, client_of
 from tests.unit.service.stand_in import bench
 
 FIELDS = {"lora_model": ["The lora model 'odd' cannot be used with this model: it is for another one."]}
-BODY = {
-    "prompt": "a red star",
-    "init_image": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC",
-    "width": 64,
-    "height": 64,
-}
 
 
 async def test_a_replicas_refusal_is_a_422_that_names_the_field_at_once_and_later(
