@@ -28,12 +28,13 @@ COPY serve_app serve_app
 COPY deployments deployments
 # Inside a container the loopback address reaches nobody: listen on every interface, and publish the port where you mean to.
 RUN sed -i 's/host: 127\.0\.0\.1/host: 0.0.0.0/' serve_config.yaml && grep -q 'host: 0.0.0.0' serve_config.yaml
-# The last two are for Serve's controller; deployments/local.py sets them too and says why.
+# The last three are for Serve's controller and proxies; deployments/local.py sets them too and says why.
 ENV PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S=30 \
-    RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS=1
+    RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS=1 \
+    RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.proxy.guards
 EXPOSE 8000
 VOLUME /app/data
 USER 1000:1000

@@ -11,6 +11,8 @@ from serve_app.config import AppConfig, ModelEntry, load_config, with_environmen
 
 CHECKED_S = {"health_check_period_s": 5, "health_check_timeout_s": 10}
 """A replica that does not answer is replaced after three checks in a row."""
+SPARE_REQUESTS = 10_000
+"""The ingress itself refuses, at once, more than its `api.max_requests`; health and readiness are beyond them."""
 SHUTDOWN_S = 60.0
 """A replica that is asked to go may finish what it does for so long; jobs that take longer run again elsewhere."""
 
@@ -34,7 +36,7 @@ def _ingress(
         serve.ingress()(Ingress),
         name="Ingress",
         num_replicas=config.ingress.num_replicas,
-        max_ongoing_requests=1000,
+        max_ongoing_requests=config.api.max_requests + SPARE_REQUESTS,
         graceful_shutdown_timeout_s=config.api.sync_timeout_s + 10,
         ray_actor_options={"num_cpus": config.ingress.num_cpus},
     )

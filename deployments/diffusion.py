@@ -95,6 +95,10 @@ class Diffusion:
             self.check_health()
             return last
 
+    async def ready(self) -> None:
+        """Its model is loaded, else nobody could call this, and its engine moves. Raises what `check_health` raises."""
+        self.check_health()
+
     def check_health(self) -> None:
         """Ray's health check: the step thread lives and moves."""
         if not self._steps.alive:

@@ -3,6 +3,7 @@
 Keeps nothing but the jobs that it drives, and these are in the records too.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from functools import partial
 
 from ray.serve.handle import DeploymentHandle
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -20,6 +22,7 @@ from serve_app.api.application import Application
 from serve_app.api.body import presented_key, read_body
 from serve_app.api.caching import kept_response
 from serve_app.api.fetching import fetch_id, parse_fetch_id
+from serve_app.api.gate import Gate, OwnJudge, Rules, return_large_blocks
 from serve_app.api.idempotency import HEADER, idempotency_of
 from serve_app.api.job_resource import cancel_status, job_resource, ticket_answer
 from serve_app.api.links import Links, cache_control
@@ -37,8 +40,10 @@ from serve_app.jobs.link_secret import link_secret
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import Idempotency, JobRecord, JobRecords
 from serve_app.jobs.stopwatch import Stage, Stopwatch
-from serve_app.postprocess.storage import S3Store
+from serve_app.postprocess.storage import S3Store, answers_at_all
 from serve_app.service.accepting import Accepter, Caller, GivenPictures
+from serve_app.service.lines import A_WHILE_S, Refusals, told_of
+from serve_app.service.readiness import Check, Readiness
 from serve_app.service.watching import Watcher
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -55,6 +60,7 @@ class Ingress:
         courier: DeploymentHandle,
     ) -> None:
         del courier  # bound here so that it runs; it finds its work in the records
+        return_large_blocks()
         self._config = config
         self._catalogue = {entry.id: entry for entry in config.catalogue}
         if (key := ensure_first_key(config.auth, config.storage.data_path)) is not None:
@@ -63,13 +69,18 @@ class Ingress:
         self._parts = parts = Parts(config, models, postprocess)
         self._records = JobRecords(parts.database)
         outbox = Outbox(parts.database)
+        self._readiness = Readiness(self._parts_asked())
         self._watcher = Watcher(self._records, outbox, parts.store, self._catalogue, parts.driver)
 
     def __serve_build_asgi_app__(self) -> Application:
         """What `serve.ingress()` asks for: the ASGI application, made on the replica."""
+        served = ((path, tuple(methods)) for path, _, methods in self._table())
+        refusals = self._refusals = Refusals()
+        judge = OwnJudge(Rules.of(self._config.api, served), self._keys.verify)
         return Application(
             self._config.api.cors_origins,
             routes=[Route(path, endpoint, methods=methods) for path, endpoint, methods in self._table()],
+            middleware=[Middleware(Gate, judge=judge, refused=partial(told_of, refusals))],
             exception_handlers={
                 DarkroomError: self._tell,
                 HTTPException: self._tell_http,
@@ -89,9 +100,27 @@ class Ingress:
         pictures, admission = GivenPictures(config), Admission(parts.database, config.api.max_waiting_jobs)
         self._accepter = Accepter(config, pictures, admission, self._records, self._links, parts.driver)
         parts.driver.start()
+        counting = parts.driver.task(self._count_refusals(), "refusals")
         yield
+        counting.cancel()
         await pictures.close()
         await parts.close()
+
+    async def _count_refusals(self) -> None:
+        while True:
+            await asyncio.sleep(A_WHILE_S)
+            self._refusals.end_of_while()
+
+    def _parts_asked(self) -> dict[str, Check]:
+        """What has to answer before jobs can be taken, by the names that `/readyz` tells."""
+        parts = self._parts
+        models = {f"model {id}": partial(parts.replicas.model_answers, id) for id in self._catalogue}
+        return {
+            "records": partial(self._records.get, 0),
+            "store": partial(answers_at_all, parts.store),
+            **models,
+            "postprocess": parts.replicas.postprocess_answers,
+        }
 
     def check_health(self) -> None:
         """Ray's health check: leases are renewed."""
@@ -114,6 +143,7 @@ class Ingress:
             (routes.MODELS_PATH, self._models, get),
             (routes.MODEL_PATH, self._model, get),
             (routes.HEALTH_PATH, self._healthz, get),
+            (routes.READY_PATH, self._readyz, get),
             (routes.FILES_PATH + "/{name:path}", self._file, get),
             ("/openapi.json", self._openapi, get),
             ("/docs", self._docs, get),
@@ -237,6 +267,9 @@ class Ingress:
     async def _healthz(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
+    async def _readyz(self, _: Request) -> Response:
+        return _answer(answers.readiness(await self._readiness.missing()))
+
     async def _openapi(self, _: Request) -> Response:
         return JSONResponse(openapi())
 
@@ -248,6 +281,7 @@ class Ingress:
 
     async def _tell(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, DarkroomError)
+        told_of(self._refusals, request.scope, error)
         # Who polls a picture's link takes 200 for the picture, in every mode.
         is_link = request.url.path.startswith(routes.FILES_PATH + "/")
         return _answer(problem(error, errors_as_200=self._config.api.errors_as_200 and not is_link))

@@ -16,6 +16,7 @@ from types import FrameType
 import ray
 from ray import serve
 
+from deployments.terminal import lines_printed
 from serve_app.config import AppConfig, data_dir_told, load_config
 from serve_app.errors import ConfigError
 from serve_app.jobs.keys import ensure_first_key
@@ -27,6 +28,8 @@ SERVE_SETTINGS = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     # A replica that hangs is killed, not asked to finish: its jobs run again meanwhile.
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+    # Slow and large bodies of strangers are stopped where they come in.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.proxy.guards",
 }
 """What Serve reads from the environment when Ray starts; the Dockerfile sets the same."""
 
@@ -45,13 +48,14 @@ def main() -> int:
         return 1
     print(f"darkroom: data directory: {data_dir_told(config, options.data_dir)}", flush=True)
     _tell_key(ensure_first_key(config.auth, config.storage.data_path), config)
-    _start(config, options.host, options.port)
-    stop = _stop_signal()
-    print(f"darkroom: ready at http://{options.host}:{options.port}", flush=True)
-    stop.wait()
-    print("darkroom: stopping", flush=True)
-    serve.shutdown()
-    ray.shutdown()
+    with lines_printed():
+        _start(config, options.host, options.port)
+        stop = _stop_signal()
+        print(f"darkroom: ready at http://{options.host}:{options.port}", flush=True)
+        stop.wait()
+        print("darkroom: stopping", flush=True)
+        serve.shutdown()
+        ray.shutdown()
     return 0
 
 

@@ -22,6 +22,9 @@ class Postprocess:
         checker.load()
         self._flow = Postprocessor(checker, Spool(open_store(storage), config.spool_bytes, time.time))
 
+    async def ready(self) -> None:
+        """Its checker is loaded, else nobody could call this."""
+
     async def finish(
         self, pixels: npt.NDArray[np.uint8], order: FinishOrder
     ) -> tuple[StoredImage, ...] | DarkroomError:

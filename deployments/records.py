@@ -4,6 +4,7 @@ import ray
 from ray.serve.handle import DeploymentHandle
 
 from deployments.replicas import RayReplicas
+from deployments.terminal import say_lines
 from serve_app.config import AppConfig
 from serve_app.jobs.database import Database
 from serve_app.jobs.leases import Leases
@@ -17,13 +18,15 @@ class Parts:
     """What an ingress and a courier both have. Raises ConfigError, RecordsUnavailable, StorageFailed."""
 
     def __init__(self, config: AppConfig, models: dict[str, DeploymentHandle], postprocess: DeploymentHandle) -> None:
+        say_lines()
         prepare_records(config, sum(bool(node["Alive"]) for node in ray.nodes()))
         self.catalogue = {entry.id: entry for entry in config.catalogue}
         self.database = Database(config.records_url)
         self.leases = Leases(self.database)
         self.store: LocalStore | S3Store = open_store(config.storage)
+        self.replicas = RayReplicas(models, postprocess)
         endings = Endings(config.storage, self.catalogue, self.store)
-        self.driver = Driver(RayReplicas(models, postprocess), self.leases, endings, config)
+        self.driver = Driver(self.replicas, self.leases, endings, config)
 
     async def close(self) -> None:
         """Give jobs back and let go of the database."""

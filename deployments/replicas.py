@@ -72,6 +72,23 @@ class RayReplicas:
             raise images
         return images
 
+    async def model_answers(self, model_id: str) -> None:
+        """Returns when a replica of this model has said that it is well. Raises ModelUnavailable and BrokenOff."""
+        await self._well(self._models[model_id])
+
+    async def postprocess_answers(self) -> None:
+        """The same of postprocess."""
+        await self._well(self._postprocess)
+
+    async def _well(self, deployment: DeploymentHandle) -> None:
+        with _failures_as_ours():
+            response = deployment.ready.remote()
+            try:
+                await response
+            except asyncio.CancelledError:
+                response.cancel()
+                raise
+
     async def _next(self, stream: AsyncIterator[StreamEvent], heard: bool) -> StreamEvent:
         try:
             with _failures_as_ours():

@@ -10,12 +10,17 @@ DarkroomError
 │   ├── LinkRefused              a temporary picture's link has expired or is not one of ours
 │   ├── MethodNotAllowed         a known path asked with another method
 │   ├── BodyTooLarge             the request has more bytes than the server reads
+│   ├── KeylessBodyTooLarge      it has more than are read before a key is known
+│   ├── BodyNotTaken             a body came with a request that has none
+│   ├── BodyTooSlow              the body stopped coming, or came too slowly
+│   ├── HeadTooSlow              the request line and headers did not come in time
 │   ├── ImageFetchFailed         the init image's URL gave no picture
 │   ├── IdempotencyConflict      an Idempotency-Key was used with another body
 │   ├── JobNotFound              no such job, or it is another key's
 │   └── RateLimited              too many requests for this key
 ├── ServiceError                 the client can try again later
 │   ├── Overloaded               the queue is full
+│   ├── BodiesInFlight           too many bytes of requests are on their way
 │   ├── ModelUnavailable         no replica answers for this model
 │   ├── DecoderUnavailable       the picture decoder's process does not come up
 │   ├── RecordsUnavailable       the database of jobs cannot be read or written
@@ -85,6 +90,22 @@ class BodyTooLarge(RequestError):
     """The request has more bytes than the server reads."""
 
 
+class KeylessBodyTooLarge(RequestError):
+    """So large a body is read of those who have shown a good key, and none has come yet."""
+
+
+class BodyNotTaken(RequestError):
+    """A body came with a method or on a route that takes none."""
+
+
+class BodyTooSlow(RequestError):
+    """The body stopped coming, or came more slowly than the server waits for."""
+
+
+class HeadTooSlow(RequestError):
+    """The request line and headers did not come in time."""
+
+
 class ImageFetchFailed(RequestError):
     """The init image's URL gave no picture: refused address, bad status, timeout, too large."""
 
@@ -114,6 +135,10 @@ class ServiceError(DarkroomError):
 
 class Overloaded(ServiceError):
     """The queue is full."""
+
+
+class BodiesInFlight(ServiceError):
+    """The bodies of requests on their way hold as much memory as they may."""
 
 
 class ModelUnavailable(ServiceError):

@@ -22,7 +22,14 @@ LOOPBACK = ["127.0.0.0/8"]
 CONFIG = {
     "inputs": {"allowed_networks": LOOPBACK},
     "webhooks": {"allowed_networks": LOOPBACK, "schedule_s": [0, 1, 2]},
-    "api": {"max_body_bytes": 4_000_000, "sync_timeout_s": 900},
+    "api": {
+        "max_body_bytes": 4_000_000,
+        "keyless_body_bytes": 1_000_000,
+        "bodies_bytes": 16_000_000,
+        "body_timeout_s": 5,
+        "head_timeout_s": 5,
+        "sync_timeout_s": 900,
+    },
 }
 """The defaults, but for pictures and webhooks on loopback, which tests serve themselves, and for slow machines."""
 MOST_WAITING = 6

@@ -191,6 +191,15 @@ SYSTEM_LOAD = whole(
         "status": {"const": "ok"},
     }
 )
+READINESS: Schema = {
+    "type": "object",
+    "properties": {
+        "status": {"enum": ["ok", "error"]},
+        "missing": STRINGS | {"description": "The parts that do not answer, e.g. records, or a model by its id."},
+        "message": STRING,
+    },
+    "required": ["status", "missing"],
+}
 ERROR: Schema = {
     "type": "object",
     "properties": {
@@ -258,6 +267,7 @@ SCHEMAS: dict[str, Schema] = {
     "WebhookSuccess": HOOK_SUCCESS,
     "WebhookFailure": HOOK_FAILURE,
     "SystemLoad": SYSTEM_LOAD,
+    "Readiness": READINESS,
     "Error": ERROR,
     "ModelList": MODEL_LIST,
     "Model": MODEL,

@@ -218,6 +218,14 @@ def system_load(waiting: int, busy_s: float) -> Answer:
     return {"queue_num": waiting, "queue_time": math.ceil(busy_s), "status": "ok"}
 
 
+def readiness(missing: Sequence[str]) -> tuple[int, Answer, dict[str, str]]:
+    """Whether jobs can be taken, with the status and the headers of that answer; else the names of what is missing."""
+    headers = {"Cache-Control": "no-store"}
+    if not missing:
+        return 200, {"status": "ok", "missing": []}, headers
+    return 503, {"status": "error", "message": f"Not ready: {', '.join(missing)}", "missing": list(missing)}, headers
+
+
 def schedulers_list() -> Answer:
     """The names that `scheduler` may have."""
     return {"schedulers": list(SAMPLER_NAMES)}

@@ -45,6 +45,7 @@ def paths() -> dict[str, object]:
         routes.MODELS_PATH: {"get": _models()},
         routes.MODEL_PATH: {"get": _model()},
         routes.HEALTH_PATH: {"get": _health()},
+        routes.READY_PATH: {"get": _ready()},
         f"{routes.FILES_PATH}/{{name}}": {"get": _file()},
     }
 
@@ -187,9 +188,22 @@ def _model() -> Schema:
 def _health() -> Schema:
     return {
         "operationId": "healthz",
-        "summary": "Whether the service is up",
+        "summary": "Whether the process lives, be it ready or not",
         "security": [],
         "responses": {"200": {"description": "It is up."}, **_errors([503])},
+    }
+
+
+def _ready() -> Schema:
+    told = {"200": "Jobs can be taken.", "503": "Not yet, or not now: `missing` names the parts that do not answer."}
+    return {
+        "operationId": "readyz",
+        "summary": "Whether records, store, postprocess and each model answer",
+        "security": [],
+        "responses": {
+            status: {"description": text, "content": {JSON: {"schema": _ref("Readiness")}}}
+            for status, text in told.items()
+        },
     }
 
 

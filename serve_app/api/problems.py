@@ -4,17 +4,22 @@ import math
 
 from serve_app.errors import (
     AttemptsExhausted,
+    BodiesInFlight,
+    BodyNotTaken,
     BodyTooLarge,
+    BodyTooSlow,
     Cancelled,
     DarkroomError,
     DeadlineExceeded,
     DecoderUnavailable,
     GenerationFailed,
+    HeadTooSlow,
     IdempotencyConflict,
     ImageFetchFailed,
     InvalidFields,
     InvalidKey,
     JobNotFound,
+    KeylessBodyTooLarge,
     LinkRefused,
     MethodNotAllowed,
     ModelNotFound,
@@ -41,11 +46,16 @@ TABLE: dict[type[DarkroomError], tuple[int, str]] = {
     LinkRefused: (403, "This link is not valid or has expired"),
     MethodNotAllowed: (405, "Method not allowed"),
     BodyTooLarge: (413, "Request body too large"),
+    KeylessBodyTooLarge: (413, "Request body too large to be read before its key: send the key in a header, or first"),
+    BodyNotTaken: (413, "This request takes no body"),
+    BodyTooSlow: (408, "The request body took too long to arrive"),
+    HeadTooSlow: (408, "The request took too long to arrive"),
     ImageFetchFailed: (422, "Unable to fetch image from provided URL"),
     IdempotencyConflict: (422, "The Idempotency-Key was used before with another request"),
     JobNotFound: (404, "Request not found"),
     RateLimited: (429, "Rate limit exceeded"),
     Overloaded: (503, "The server is busy, try again later"),
+    BodiesInFlight: (503, "The server is reading too many requests, try again later"),
     ModelUnavailable: (503, "The model is not available right now, try again later"),
     DecoderUnavailable: (503, "The server cannot read images right now, try again later"),
     RecordsUnavailable: (503, "The server cannot keep jobs right now, try again later"),
@@ -62,7 +72,7 @@ UNKNOWN = (500, "Internal server error")
 
 RETRY_SOON_S = 5.0
 """When a client may try again where nobody knows better."""
-BUSY = (Overloaded, ModelUnavailable, DecoderUnavailable, RecordsUnavailable, StoreUnavailable)
+BUSY = (Overloaded, BodiesInFlight, ModelUnavailable, DecoderUnavailable, RecordsUnavailable, StoreUnavailable)
 ROUTING = (RouteNotFound, MethodNotAllowed, LinkRefused)
 """Not application errors: their status is true in every mode, and whoever polls a link needs it."""
 

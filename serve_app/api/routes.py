@@ -28,6 +28,7 @@ MODEL_LIST_PATHS = ("/api/v4/dreambooth/model_list", "/api/v3/dreambooth/model_l
 SCHEDULERS_PATH = "/api/v1/enterprise/schedulers_list"
 SYSTEM_LOAD_PATH = "/api/v3/system_load"
 HEALTH_PATH = "/healthz"
+READY_PATH = "/readyz"
 MODELS_PATH = "/v1/models"
 MODEL_PATH = "/v1/models/{id}"
 JOB_PATH = "/v1/jobs/{id}"

@@ -28,6 +28,7 @@ from serve_app.errors import ConfigError
 __all__ = [
     "POCKET",
     "PROJECT",
+    "TERMINAL",
     "ApiConfig",
     "AppConfig",
     "AuthConfig",
@@ -46,6 +47,7 @@ __all__ = [
     "Weights",
     "data_dir_told",
     "load_config",
+    "terminal_socket",
     "with_environment",
 ]
 
@@ -99,6 +101,15 @@ def load_config(file: Path | None = None, data_dir: Path | None = None) -> AppCo
         raise ConfigError(f"{file}: {error}") from error
     config = with_environment(config)
     return config if data_dir is None else _with_data_dir(config, data_dir)
+
+
+TERMINAL = "DARKROOM_TERMINAL"
+"""The environment's name for the socket at which the terminal of `deployments.local` listens."""
+
+
+def terminal_socket() -> str | None:
+    """Where lines for the operator's terminal are to be sent; None where there is none."""
+    return os.environ.get(TERMINAL)
 
 
 def with_environment(config: AppConfig) -> AppConfig:

@@ -44,6 +44,21 @@ class ApiConfig(Part):
     errors_as_200: bool = False
     """Answer application errors with HTTP 200, as the hosted API did in 2023."""
     max_body_bytes: int = Field(32 * 2**20, gt=0)
+    keyless_body_bytes: int = Field(8 * 2**20, gt=0)
+    """So much of a body is read before a good key is seen, in a header or in what has come of the body."""
+    bodies_bytes: int = Field(256 * 2**20, gt=0)
+    """All bodies together that one ingress, and one proxy before it, holds; a quarter of it for those whose key is not
+    known yet. More are refused with 503."""
+    body_timeout_s: float = Field(10.0, gt=0)
+    """A body that stops coming is given up after this time, to which each `body_bytes_per_s` that came add a second."""
+    body_bytes_per_s: int = Field(8 * 1024, gt=0)
+    head_timeout_s: float = Field(10.0, gt=0)
+    """A connection whose request line and headers are not there after this time is closed."""
+    write_timeout_s: float = Field(30.0, gt=0)
+    """A connection whose client reads nothing of its answer for so long is closed."""
+    max_requests: int = Field(1000, ge=1)
+    """Requests that one ingress, and one proxy before it, has at a time, health and readiness not counted; more are
+    refused with 503."""
     sync_timeout_s: float = Field(30.0, ge=0)
     """A request is answered with its pictures where they are there within this time, else with `processing`."""
     job_deadline_s: float = Field(600.0, gt=0)

@@ -20,6 +20,7 @@ from serve_app.jobs.leases import Lease, Leases, Outcome
 from serve_app.jobs.records import JobRecord
 from serve_app.jobs.stopwatch import Laps, Stage
 from serve_app.service.endings import Endings
+from serve_app.service.lines import LINES, job_line
 from serve_app.service.replicas import Replicas
 from serve_app.service.runs import PAUSE_S, LeaseLost, MakeJob, Runs
 
@@ -183,6 +184,7 @@ class Driver:
             try:
                 if await self._leases.end(record.id, record.fence, outcome, self._clock(), held.started_at):
                     held.watch.lap(Stage.END)
+                    LINES.info(job_line(record, outcome, held.watch.laps))
                 else:
                     logger.warning("job %d was ended by another driver", record.id)
                 return

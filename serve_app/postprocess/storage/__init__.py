@@ -8,9 +8,19 @@ from serve_app.config import StorageConfig
 from serve_app.postprocess.storage.local import LocalStore
 from serve_app.postprocess.storage.memory import InMemoryStore
 from serve_app.postprocess.storage.s3 import S3Store
-from serve_app.postprocess.storage.seam import NAME, PNG_TYPE, ObjectStore, StoredFile
+from serve_app.postprocess.storage.seam import NAME, PNG_TYPE, ObjectStore, StoredFile, answers_at_all
 
-__all__ = ["NAME", "PNG_TYPE", "InMemoryStore", "LocalStore", "ObjectStore", "S3Store", "StoredFile", "open_store"]
+__all__ = [
+    "NAME",
+    "PNG_TYPE",
+    "InMemoryStore",
+    "LocalStore",
+    "ObjectStore",
+    "S3Store",
+    "StoredFile",
+    "answers_at_all",
+    "open_store",
+]
 
 
 def open_store(storage: StorageConfig) -> LocalStore | S3Store:

@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from obstore.exceptions import BaseError
 
-from serve_app.errors import StorageFailed, StoreUnavailable
+from serve_app.errors import RouteNotFound, StorageFailed, StoreUnavailable
 from serve_app.messages import TEMPORARY_FOLDER
 
 NAME = re.compile(
     rf"(?:{TEMPORARY_FOLDER})?[0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}}-[0-9]{{1,3}}\.png"
 )
 """What `messages.picture_names` makes and nothing else, so that no name can leave the store's folder."""
+NOBODYS = "00000000-0000-0000-0000-000000000000-0.png"
 PNG_TYPE = "image/png"
 STORE_FAILURES = (BaseError, OSError, ValueError, RuntimeError)
 """What obstore raises: its own tree, and builtin errors for some of the system's."""
@@ -42,6 +43,12 @@ class ObjectStore(Protocol):
 
     async def delete(self, name: str) -> None:
         """Remove a file; one that is not there is no error. Raises StorageFailed, also on a bad name."""
+
+
+async def answers_at_all(store: ObjectStore) -> None:
+    """Ask for a picture that nobody ever made: that it is not there is an answer. Raises StoreUnavailable."""
+    with suppress(RouteNotFound):
+        await store.get(NOBODYS)
 
 
 def require_name(name: str) -> None:

@@ -53,6 +53,7 @@ def test_every_served_route_is_described() -> None:
             ("/v1/jobs/{id}/events", "get"),
             ("/v1/jobs/{id}/ticket", "post"),
             ("/healthz", "get"),
+            ("/readyz", "get"),
             ("/v1/models", "get"),
             ("/v1/models/{id}", "get"),
             ("/files/{name}", "get"),

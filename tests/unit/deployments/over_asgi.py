@@ -10,6 +10,7 @@ from deployments import ingress
 from deployments.ingress import Ingress
 from serve_app.api.application import Application
 from serve_app.config import ApiConfig
+from serve_app.errors import ModelUnavailable
 from serve_app.jobs.keys import make_key
 from tests.unit.service.stand_in import BASE_URL, Bench
 
@@ -24,11 +25,26 @@ BODY = {
 """A request that an ingress of its own reads whole: its picture is one pixel."""
 
 
+class Answering:
+    """Replicas that are all there, unless a test takes the models away."""
+
+    away = False
+
+    async def model_answers(self, id: str) -> None:
+        """It does, or does not."""
+        if self.away:
+            raise ModelUnavailable(id)
+
+    async def postprocess_answers(self) -> None:
+        """It does."""
+
+
 class PartsOf:
     """What an ingress has of a process, without Ray."""
 
     def __init__(self, one: Bench) -> None:
         self.database, self.leases, self.store, self.driver = one.database, one.leases, one.store, one.driver
+        self.replicas = Answering()
 
     async def close(self) -> None:
         """The bench does it."""

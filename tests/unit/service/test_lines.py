@@ -1,0 +1,73 @@
+"""Lines for the operator: what they tell, what they never tell, and that strangers can neither forge nor flood them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from serve_app.errors import InvalidFields, InvalidKey, RouteNotFound
+from serve_app.jobs.leases import Outcome
+from serve_app.jobs.records import State
+from serve_app.jobs.stopwatch import Stage
+from serve_app.service.lines import A_WHILE_S, LONGEST, SAID, Refusals, job_line, refusal_line
+from tests.unit.service.stand_in import bench
+
+SUCCESS = Outcome(State.SUCCESS, None, "DDIMScheduler", 1.83, False, None, None)
+
+
+async def test_a_jobs_line_tells_who_what_and_how_long_and_no_prompt(tmp_path: Path) -> None:
+    async with bench(tmp_path) as one:
+        record = await one.accept(None, num_inference_steps=12, samples=2)
+    line = job_line(record, SUCCESS, {Stage.REACH: 0.008, Stage.ENGINE: 1.5})
+    size = "64x64, 12 steps, 2 pictures"
+    assert line == f"job {record.id}: pocket, key first, {size}: success in 1.83 s (reach 8, engine 1500 ms)"
+    failed = replace(SUCCESS, state=State.FAILED, message="Image generation failed")
+    assert job_line(record, failed, {}).endswith(f"{size}: failed: Image generation failed")
+    assert job_line(record, replace(SUCCESS, state=State.CANCELLED), {}).endswith(f"{size}: cancelled")
+    assert "star" not in line
+
+
+def test_a_refused_request_is_told_with_its_path_and_its_reasons() -> None:
+    bad = InvalidFields({"prompt": ["The prompt field is required."], "width": ["The width must be an integer."]})
+    told = refusal_line("POST", "/api/v3/img2img", "10.0.0.7", bad)
+    reasons = "The prompt field is required. The width must be an integer."
+    assert told == f"refused POST /api/v3/img2img from 10.0.0.7: 422 {reasons}"
+    assert refusal_line("POST", "/nowhere", "a", RouteNotFound("x")) == "refused POST /nowhere from a: 404 Not found"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/a\ndarkroom: job 1: success", "/\x1b[2Jgone", "/\r/", "/\u2028/", "/\u202etxt", "/\x00", "/\udcff", "/\x85"],
+)
+def test_what_strangers_write_stays_on_one_line_and_moves_no_cursor(path: str) -> None:
+    line = refusal_line("GET", path, "10.0.0.7", InvalidKey())
+    assert line.isprintable()
+    assert line.startswith("refused GET /")
+    assert line.endswith("401 Invalid Api Key")
+
+
+def test_a_long_path_is_cut() -> None:
+    assert len(refusal_line("GET", "/" + "a" * 10_000, "10.0.0.7", InvalidKey())) == LONGEST
+
+
+def test_of_many_refused_requests_a_few_are_told_and_the_rest_are_counted() -> None:
+    now, told = [0.0], list[str]()
+    refusals = Refusals(told.append, lambda: now[0])
+    for _ in range(SAID + 500):
+        refusals.tell("GET", "/", "10.0.0.7", InvalidKey())
+    for _ in range(7):
+        refusals.tell("GET", "/x", "10.0.0.7", RouteNotFound())
+    assert len(told) == SAID
+    now[0] = A_WHILE_S
+    refusals.end_of_while()
+    refusals.tell("GET", "/", "10.0.0.7", InvalidKey())
+    assert told[SAID] == "refused 507 more requests in 10 s (401: 500, 404: 7)"
+    assert len(told) == SAID + 2
+
+
+def test_nothing_is_said_of_a_while_in_which_nothing_was_left_out() -> None:
+    now, told = [0.0], list[str]()
+    refusals = Refusals(told.append, lambda: now[0])
+    now[0] = A_WHILE_S
+    refusals.end_of_while()
+    assert told == []
