@@ -27,6 +27,8 @@ FOLDER = Path("build/bench-strangers")
 MIB = 2**20
 PATIENCE_S = 20.0
 """An answer that takes longer counts as none."""
+SETTLED_S = 20.0
+"""From the end of the last connection to the look at what is kept."""
 SENT_S = 30.0
 """How long large bodies are written before the rest is given up."""
 TITLES = {"proxy": "ProxyActor", "ingress": "ServeReplica:darkroom:Ingress"}
@@ -103,7 +105,7 @@ def _memory(service: Served, bodies: int, body_bytes: int) -> dict[str, object]:
     with _held(service, [head.encode()] * bodies) as held:
         peak = _sent(held, body_bytes - 1)
         answers = Counter(_status(one) for one in held)
-    time.sleep(5)
+    time.sleep(SETTLED_S)
     after = _resident()
     sizes = {f"MiB {name}": [before[name], peak[name], after[name]] for name in TITLES}
     return {"order": "before, peak, after", **sizes, "answers": dict(answers)}

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 
 import httpx2
 import pytest
@@ -58,6 +59,8 @@ class Service:
     data_dir: Path
     log: tuple[str, ...]
     pid: int
+    said: list[str] = field(default_factory=list)
+    """Its lines since it was ready; they grow."""
 
     def client(self) -> httpx2.Client:
         """An HTTP client that shows no key of its own."""
@@ -99,12 +102,19 @@ def serving(folder: Path, config: Mapping[str, object]) -> Iterator[Service]:
     try:
         lines = tuple(_lines_until_ready(child))
         key = next((line for line in lines if line.startswith(KEY_LINE)), "").removeprefix(KEY_LINE)
-        yield Service(f"http://127.0.0.1:{port}", key, port, data_dir, lines, child.pid)
+        service = Service(f"http://127.0.0.1:{port}", key, port, data_dir, lines, child.pid)
+        Thread(target=_follow, args=(child, service.said), daemon=True).start()
+        yield service
     finally:
         child.send_signal(signal.SIGTERM)
         child.wait(STOP_SECONDS)
-        assert child.stdout is not None
-        child.stdout.close()
+
+
+def _follow(child: "subprocess.Popen[str]", said: list[str]) -> None:
+    assert child.stdout is not None
+    with child.stdout:
+        for line in child.stdout:
+            said.append(line.rstrip("\n"))
 
 
 def _lines_until_ready(child: "subprocess.Popen[str]") -> Iterator[str]:
