@@ -3,7 +3,6 @@
 Keeps nothing but the jobs that it drives, and these are in the records too.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -42,7 +41,7 @@ from serve_app.jobs.records import Idempotency, JobRecord, JobRecords
 from serve_app.jobs.stopwatch import Stage, Stopwatch
 from serve_app.postprocess.storage import S3Store, answers_at_all
 from serve_app.service.accepting import Accepter, Caller, GivenPictures
-from serve_app.service.lines import A_WHILE_S, Refusals, told_of
+from serve_app.service.lines import Refusals, told_of
 from serve_app.service.readiness import Check, Readiness
 from serve_app.service.watching import Watcher
 
@@ -100,16 +99,9 @@ class Ingress:
         pictures, admission = GivenPictures(config), Admission(parts.database, config.api.max_waiting_jobs)
         self._accepter = Accepter(config, pictures, admission, self._records, self._links, parts.driver)
         parts.driver.start()
-        counting = parts.driver.task(self._count_refusals(), "refusals")
         yield
-        counting.cancel()
         await pictures.close()
         await parts.close()
-
-    async def _count_refusals(self) -> None:
-        while True:
-            await asyncio.sleep(A_WHILE_S)
-            self._refusals.end_of_while()
 
     def _parts_asked(self) -> dict[str, Check]:
         """What has to answer before jobs can be taken, by the names that `/readyz` tells."""

@@ -3,8 +3,8 @@
 No prompts, keys or pictures. What strangers wrote is escaped and cut, and their lines are counted beyond a few.
 """
 
+import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -62,32 +62,37 @@ def told_of(refusals: "Refusals", scope: Scope, error: DarkroomError) -> None:
     refusals.tell(scope["method"], scope["path"], client[0], error)
 
 
+def _later(seconds: float, call: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_later(seconds, call)
+
+
 class Refusals:
     """Tells of refused requests, of a few each while. Belongs to one event loop."""
 
-    def __init__(self, say: Callable[[str], object] = LINES.info, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], object] = LINES.info,
+        later: Callable[[float, Callable[[], None]], object] = _later,
+    ) -> None:
+        """`later` calls something after so many seconds."""
         self._say = say
-        self._clock = clock
-        self._since = clock()
+        self._later = later
         self._said = 0
         self._left_out: Counter[int] = Counter()
 
     def tell(self, method: str, path: str, client: str, error: DarkroomError) -> None:
         """Say it, or count it."""
-        self.end_of_while()
+        if self._said == 0:
+            self._later(A_WHILE_S, self._end_of_while)
         if self._said < SAID:
             self._said += 1
             self._say(refusal_line(method, path, client, error))
         else:
             self._left_out[problem(error)[0]] += 1
 
-    def end_of_while(self) -> None:
-        """Tell how many were left out, when the while is over. To be called now and then."""
-        now = self._clock()
-        if now - self._since < A_WHILE_S:
-            return
+    def _end_of_while(self) -> None:
         if self._left_out:
             by_status = ", ".join(f"{status}: {count}" for status, count in sorted(self._left_out.items()))
-            self._say(f"refused {self._left_out.total()} more requests in {now - self._since:.0f} s ({by_status})")
-        self._since, self._said = now, 0
+            self._say(f"refused {self._left_out.total()} more requests in {A_WHILE_S:.0f} s ({by_status})")
+        self._said = 0
         self._left_out.clear()

@@ -215,10 +215,20 @@ class _Reading:
         if not self.hold.known and size > rules.keyless_body_bytes:
             raise KeylessBodyTooLarge(f"no key in the first {rules.keyless_body_bytes} bytes")
         try:
-            self.hold.grow(len(piece), rules.strangers_bytes, rules.bodies_bytes)
+            await self._make_room(piece)
         except Full as full:
             raise BodiesInFlight(f"no room for {size} bytes") from full
         self._body += piece
+
+    async def _make_room(self, piece: bytes) -> None:
+        room = self._rules.strangers_bytes, self._rules.bodies_bytes
+        try:
+            self.hold.grow(len(piece), *room)
+        except Full:
+            if self.hold.known:
+                raise
+            await self._look_into(piece)  # a body that came at once has not been looked into
+            self.hold.grow(len(piece), *room)
 
     async def _look_into(self, piece: bytes) -> None:
         for key in self._finder.found(piece):

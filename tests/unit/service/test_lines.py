@@ -1,5 +1,6 @@
 """Lines for the operator: what they tell, what they never tell, and that strangers can neither forge nor flood them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,24 +51,34 @@ def test_a_long_path_is_cut() -> None:
     assert len(refusal_line("GET", "/" + "a" * 10_000, "10.0.0.7", InvalidKey())) == LONGEST
 
 
+class Later:
+    """Calls what is due when a test says so."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self, seconds: float, call: Callable[[], None]) -> None:
+        self.due.append((seconds, call))
+
+
 def test_of_many_refused_requests_a_few_are_told_and_the_rest_are_counted() -> None:
-    now, told = [0.0], list[str]()
-    refusals = Refusals(told.append, lambda: now[0])
+    told, later = list[str](), Later()
+    refusals = Refusals(told.append, later)
     for _ in range(SAID + 500):
         refusals.tell("GET", "/", "10.0.0.7", InvalidKey())
     for _ in range(7):
         refusals.tell("GET", "/x", "10.0.0.7", RouteNotFound())
     assert len(told) == SAID
-    now[0] = A_WHILE_S
-    refusals.end_of_while()
+    ((seconds, end),) = later.due
+    assert seconds == A_WHILE_S
+    end()
     refusals.tell("GET", "/", "10.0.0.7", InvalidKey())
     assert told[SAID] == "refused 507 more requests in 10 s (401: 500, 404: 7)"
     assert len(told) == SAID + 2
 
 
 def test_nothing_is_said_of_a_while_in_which_nothing_was_left_out() -> None:
-    now, told = [0.0], list[str]()
-    refusals = Refusals(told.append, lambda: now[0])
-    now[0] = A_WHILE_S
-    refusals.end_of_while()
-    assert told == []
+    told, later = list[str](), Later()
+    Refusals(told.append, later).tell("GET", "/", "10.0.0.7", InvalidKey())
+    later.due[0][1]()
+    assert len(told) == 1

@@ -259,3 +259,19 @@ async def test_a_proxy_whose_application_is_not_there_goes_by_the_defaults() -> 
     judge = AskedJudge(nothing_there)
     assert await judge.rules() == Rules.of(ApiConfig())
     assert await judge.judge("any") == Judgement(None)
+
+
+async def test_where_strangers_hold_all_that_they_may_a_body_with_a_good_key_still_comes_through() -> None:
+    kept = []
+
+    async def keep(_: Scope, receive: Receive, send: Send) -> None:
+        kept.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    gate = gate_of(keep)
+    told = [(await passed(gate, Client([b"a" * 190]))).status for _ in range(3)]
+    assert told == [200, 200, 503]
+    assert (await passed(gate, Client([b'{"key": "good-key", "a": "' + b"a" * 160]))).status == 200
+    kept.clear()
+    assert (await passed(gate, Client([b"a" * 190]))).status == 200
