@@ -314,7 +314,12 @@ async def _tell(send: Send, error: DarkroomError, rules: Rules) -> None:
 
 
 async def _send(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
-    told = {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
+    told = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        **headers,
+    }
     pairs = [(name.lower().encode(), value.encode()) for name, value in told.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body, "more_body": False})
