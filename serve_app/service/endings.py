@@ -53,7 +53,7 @@ class Endings:
         now = self._clock()
         state = State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
         message, failure = (None, None) if state == State.CANCELLED else (told(error), dump_failure(error))
-        outcome = Outcome(state, message, None, None, None, now + LANDED_AFTER_S, None, failure)
+        outcome = Outcome(state, message, None, None, None, now + LANDED_AFTER_S, None, failure=failure)
         return replace(outcome, hook=await self._hook(record, outcome, now))
 
     def _deleted_at(self, record: JobRecord, now: float) -> float | None:
