@@ -1,4 +1,5 @@
 """What uvicorn lacks where strangers connect: a deadline for a request's head, and one for a client that does not read.
+Also, what is no HTTP is refused in the contract's form.
 
 Serve starts uvicorn itself and leaves no option for the protocol class, so ours takes the place of the one that uvicorn
 would choose. It leans on two of its attributes, `cycle` and `loop`, which both of its protocol classes have.
@@ -9,13 +10,14 @@ import json
 import resource
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 
 from uvicorn.protocols.http import auto
 
 from serve_app.api.gate.rules import Rules
 from serve_app.api.problems import problem
 from serve_app.config import ApiConfig
-from serve_app.errors import HeadTooSlow
+from serve_app.errors import DarkroomError, HeadTooSlow, UnreadableBody
 
 FILES_SPARED = 512
 """Open files that are left for everything but clients' connections."""
@@ -84,6 +86,11 @@ class Connection(_UVICORNS):  # type: ignore[valid-type, misc]
         super().timeout_keep_alive_handler()
         self.loop.call_later(self._limits.rules.write_timeout_s, self.transport.abort)
 
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP."""
+        self.transport.write(_last_answer(UnreadableBody(msg)))
+        self.transport.close()
+
     @property
     def _asks(self) -> bool:
         """Whether a request's head is here whose answer is not complete."""
@@ -103,7 +110,7 @@ class Connection(_UVICORNS):  # type: ignore[valid-type, misc]
         if self._asks or self.transport.is_closing():
             return
         if self._spoke:
-            self.transport.write(_too_slow())
+            self.transport.write(_last_answer(HeadTooSlow()))
         self.transport.close()
         self.loop.call_later(self._limits.rules.write_timeout_s, self.transport.abort)
 
@@ -127,8 +134,12 @@ def _allow_files() -> int:
     return hard if hard != resource.RLIM_INFINITY else 2**20
 
 
-def _too_slow() -> bytes:
-    status, body, _ = problem(HeadTooSlow())
+def _last_answer(error: DarkroomError) -> bytes:
+    """All of an answer after which the connection is closed."""
+    status, body, _ = problem(error)
     text = json.dumps(body).encode()
-    head = f"HTTP/1.1 {status} Request Timeout\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n"
-    return head.encode() + b"Connection: close\r\n\r\n" + text
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(text)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + text

@@ -16,6 +16,20 @@ ANSWER_HEADERS = ("Server-Timing", "Retry-After", "X-Request-ID", "ETag", "Allow
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 
 
+def with_cors(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
+    """The application with what lets pages of these origins call it, if there are any."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=METHODS,
+        allow_headers=REQUEST_HEADERS,
+        expose_headers=ANSWER_HEADERS,
+        allow_private_network=True,
+    )
+
+
 class Application(Starlette):
     """Starlette keeps middleware inside its last error handler; these stand outside, for a 500 needs them too.
 
@@ -29,14 +43,4 @@ class Application(Starlette):
 
     def build_middleware_stack(self) -> ASGIApp:
         """As Starlette says."""
-        app: ASGIApp = NoStore(super().build_middleware_stack())
-        if not self._cors_origins:
-            return app
-        return CORSMiddleware(
-            app,
-            allow_origins=self._cors_origins,
-            allow_methods=METHODS,
-            allow_headers=REQUEST_HEADERS,
-            expose_headers=ANSWER_HEADERS,
-            allow_private_network=True,
-        )
+        return with_cors(NoStore(super().build_middleware_stack()), self._cors_origins)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.api.application import with_cors
 from serve_app.api.gate.budget import Budget, Full, HeldBody, Hold
 from serve_app.api.gate.judging import ASK_PATH, Judge, answer_asked
 from serve_app.api.gate.rules import Rules, is_health
@@ -129,7 +130,12 @@ class Gate:
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, rules: Rules, error: DarkroomError) -> None:
         self._refused(scope, error)
         last = _lingering(receive, send) if _has_body(Headers(scope=scope)) else send
-        await _tell(last, error, rules)
+
+        async def refusal(_: Scope, __: Receive, send: Send) -> None:
+            await _tell(send, error, rules)
+
+        # The ingress has this around all its answers; what is answered before the proxy does not come that far.
+        await with_cors(refusal, () if self._asked else rules.cors_origins)(scope, receive, last)
 
 
 class _Reading:

@@ -30,6 +30,7 @@ class Rules:
     write_timeout_s: float
     max_requests: int
     errors_as_200: bool
+    cors_origins: tuple[str, ...]
     served: tuple[Served, ...] = ()
     """Empty: not known, so every path may take a body."""
 
@@ -46,6 +47,7 @@ class Rules:
             write_timeout_s=api.write_timeout_s,
             max_requests=api.max_requests,
             errors_as_200=api.errors_as_200,
+            cors_origins=tuple(api.cors_origins),
             served=tuple(served),
         )
 
@@ -58,7 +60,7 @@ class Rules:
         """What `dump` wrote. Raises ValueError, TypeError or KeyError for anything else."""
         values = json.loads(text)
         served = tuple((str(path), tuple(methods)) for path, methods in values.pop("served"))
-        return cls(**values, served=served)
+        return cls(**{**values, "cors_origins": tuple(values["cors_origins"]), "served": served})
 
     def seconds_for(self, received: int) -> float:
         """How long a body may have taken by the time that so many bytes of it are there."""

@@ -1,6 +1,7 @@
 """Connections whose clients send no head, or read no answer, are closed: over real sockets on this machine."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -72,7 +73,9 @@ async def until(happened: Callable[[], bool]) -> None:
 def test_both_of_uvicorns_protocols_have_what_ours_leans_on() -> None:
     assert connections._UVICORNS in (H11Protocol, HttpToolsProtocol)
     for protocol in (H11Protocol, HttpToolsProtocol):
-        assert {"timeout_keep_alive_handler", "pause_writing", "resume_writing"} <= set(vars(protocol))
+        assert {"timeout_keep_alive_handler", "pause_writing", "resume_writing", "send_400_response"} <= set(
+            vars(protocol)
+        )
 
 
 HALF = b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: "
@@ -93,6 +96,24 @@ async def test_so_is_half_a_head_behind_a_whole_request(monkeypatch: pytest.Monk
         assert b" 200 " in await reader.readuntil(b"0\r\n\r\n")
         writer.write(HALF)
         assert b" 408 " in await reader.read(-1)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03",  # TLS where none is spoken
+        b"GET / HTTP/1.1\r\nHost: a\r\nno colon here\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_refused_in_the_contracts_form(
+    monkeypatch: pytest.MonkeyPatch, nonsense: bytes
+) -> None:
+    async with served(monkeypatch) as server, connected(server, nonsense) as (reader, _):
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert json.loads(body) == {"status": "error", "message": "Invalid API Request"}
 
 
 async def test_a_connection_that_sends_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,6 +250,15 @@ async def test_the_gate_before_a_proxy_learns_rules_and_keys_from_the_gate_behin
     assert (await passed(outer, Client([], method="GET", path=ASK_PATH))).status == 404
 
 
+async def test_a_page_that_may_call_can_read_what_the_gate_before_a_proxy_refuses() -> None:
+    inner = gate_of(Echo(), cors_origins=("https://app.test",))
+    outer = Gate(inner, AskedJudge(inner), asked=False)
+    one = await passed(outer, Client([b"{", None], origin="https://app.test"))
+    other = await passed(outer, Client([b"{", None], origin="https://other.test"))
+    assert (one.status, one.headers["access-control-allow-origin"]) == (408, "https://app.test")
+    assert (other.status, "access-control-allow-origin" in other.headers) == (408, False)
+
+
 async def test_a_proxy_whose_application_is_not_there_goes_by_the_defaults() -> None:
     async def nothing_there(_: Scope, receive: Receive, send: Send) -> None:
         await receive()
