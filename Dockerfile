@@ -26,6 +26,7 @@ COPY LICENSE serve_config.yaml ./
 COPY models models
 COPY serve_app serve_app
 COPY deployments deployments
+COPY darkroom darkroom
 # Inside a container the loopback address reaches nobody: listen on every interface, and publish the port where you mean to.
 RUN sed -i 's/host: 127\.0\.0\.1/host: 0.0.0.0/' serve_config.yaml && grep -q 'host: 0.0.0.0' serve_config.yaml
 # The last three are for Serve's controller and proxies; deployments/local.py sets them too and says why.

@@ -29,10 +29,10 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY) ## Start the service, send it a picture, write before and after side by side
-	$(BIN)/python -m deployments.demo --host $(HOST) --port $(PORT)
+	$(BIN)/darkroom demo --host $(HOST) --port $(PORT)
 
 serve: $(READY) ## Serve the pocket model on HOST:PORT until Ctrl-C; prints the key to use (CONFIG=file.yaml, DATA_DIR=folder)
-	$(BIN)/python -m deployments.local --host $(HOST) --port $(PORT) $(WHERE)
+	$(BIN)/darkroom serve --host $(HOST) --port $(PORT) $(WHERE)
 
 key: $(READY) ## Make another key and show it, NAME=... names it (CONFIG and DATA_DIR as for serve)
 	$(BIN)/darkroom keys create $(if $(NAME),'$(NAME)') $(WHERE)
@@ -61,4 +61,4 @@ format: $(READY) ## Format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the virtual environment and everything made
-	rm -rf $(VENV) build data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) build dist data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -34,9 +35,9 @@ SERVE_SETTINGS = {
 """What Serve reads from the environment when Ray starts; the Dockerfile sets the same."""
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Start, wait for a signal, stop. Returns the exit status."""
-    options = _options()
+    options = _options(arguments)
     if (taken := _why_taken(options.host, options.port)) is not None:
         print(f"darkroom: cannot listen on {options.host}:{options.port}: {taken}", file=sys.stderr)
         print("darkroom: end what uses the port, or choose another, e.g. PORT=8001", file=sys.stderr)
@@ -59,13 +60,13 @@ def main() -> int:
     return 0
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deployments.local", description="Serve on this machine alone.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--config", type=Path, help="a YAML file with what differs from the defaults (AppConfig)")
     parser.add_argument("--data-dir", type=Path, help="where pictures, records and keys lie")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _why_taken(host: str, port: int) -> str | None:

@@ -22,10 +22,11 @@ from serve_app.config.parts import (
     StorageConfig,
     WebhooksConfig,
 )
-from serve_app.config.places import DEFAULT_WHY, PROJECT
+from serve_app.config.places import DEFAULT_WHY, IMPORTED_FROM, PROJECT
 from serve_app.errors import ConfigError
 
 __all__ = [
+    "IMPORTED_FROM",
     "POCKET",
     "PROJECT",
     "TERMINAL",

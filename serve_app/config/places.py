@@ -14,6 +14,8 @@ PROJECT = Path(__file__).parent.parent.parent
 """What holds models/: the root of a checkout, or the package `darkroom` of an installed wheel."""
 INSTALLED = __name__.startswith("darkroom.")
 """Whether this runs from a wheel, where PROJECT belongs to the package manager and nothing may be written."""
+IMPORTED_FROM = PROJECT.parent if INSTALLED else PROJECT
+"""The folder in which our packages are found."""
 USER_DATA = user_data_path("darkroom", appauthor=False)
 HOME = USER_DATA if INSTALLED else PROJECT
 """What a relative data directory starts from where no file names it."""

@@ -17,7 +17,7 @@ from typing import Self
 
 import numpy as np
 
-from serve_app.config import PROJECT, InputsConfig
+from serve_app.config import IMPORTED_FROM, InputsConfig
 from serve_app.errors import DecoderUnavailable, InvalidFields
 from serve_app.inputs.decode_child import LENGTH, REPLY, Verdict
 from serve_app.messages import Pixels
@@ -147,7 +147,7 @@ class DecodeChild:
         command = (sys.executable, "-m", CHILD_MODULE, *limits)
         # A session of its own keeps a Ctrl-C at the terminal from it. Nothing of the environment is its business.
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, cwd=PROJECT, env={}, limit=READ_AHEAD, start_new_session=True
+            *command, stdin=PIPE, stdout=PIPE, cwd=IMPORTED_FROM, env={}, limit=READ_AHEAD, start_new_session=True
         )
         child = cls(process, config.max_image_pixels)
         try:
