@@ -26,6 +26,9 @@ QUOTE = re.compile(rb"""['"]""")
 class BelowOnePackage(build_py):
     """`build_py` that puts each package below `darkroom`."""
 
+    packages: list[str]
+    package_data: dict[str, list[str]]
+
     def run(self) -> None:
         """Build from nothing, lest an older layout is left in the folder."""
         if not self.editable_mode:
