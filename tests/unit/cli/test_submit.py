@@ -76,9 +76,10 @@ def test_the_request_carries_the_picture_the_fields_the_key_and_an_idempotency_k
     }  # fmt: skip
 
 
-def test_the_key_may_come_from_the_environment(service: PretendService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_and_key_may_come_from_the_environment(service: PretendService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_URL", service.url)
     monkeypatch.setenv("DARKROOM_KEY", "from-env")
-    result = CliRunner().invoke(app, ["submit", "cat.png", *PROMPT, "--url", service.url])
+    result = CliRunner().invoke(app, ["submit", "cat.png", *PROMPT])
     assert result.exit_code == 0
     assert service.of("POST")[0].headers["Authorization"] == "Bearer from-env"
 
