@@ -74,7 +74,7 @@ def _places(tree: ast.AST, lines: list[bytes], name: str) -> Iterator[tuple[int,
                     if alias.asname is None:
                         raise ValueError(f"{name}:{alias.lineno}: say `from ... import` instead of import {alias.name}")
                     yield alias.lineno - 1, alias.col_offset
-            case ast.Constant(value=str(text)) if (found := STRING.fullmatch(text)) and _is_module(found["module"]):
+            case ast.Constant(value=str(text)) if (found := STRING.fullmatch(text)) and _is_there(found["module"]):
                 yield node.lineno - 1, _after(QUOTE, lines, node)
 
 
@@ -85,9 +85,10 @@ def _after(opening: re.Pattern[bytes], lines: list[bytes], node: ast.stmt | ast.
     return found.end()
 
 
-def _is_module(name: str) -> bool:
+def _is_there(name: str) -> bool:
+    """Whether it is a module, or, as some settings are written, something in one."""
     path = Path(__file__).parent.joinpath(*name.split("."))
-    return path.is_dir() or path.with_suffix(".py").is_file()
+    return path.is_dir() or any(one.with_suffix(".py").is_file() for one in (path, path.parent))
 
 
 def _below(package: str) -> str:

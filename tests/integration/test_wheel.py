@@ -26,6 +26,7 @@ import asyncio, io, pickle
 from PIL import Image
 from darkroom.deployments.app import app
 from darkroom.deployments.ingress import Ingress
+from darkroom.deployments.local import SERVE_SETTINGS
 from darkroom.serve_app.config import AppConfig
 from darkroom.serve_app.inputs.decode import ImageDecoder
 from darkroom.serve_app.jobs.database import migrate
@@ -33,6 +34,7 @@ config = AppConfig()
 entry = config.catalogue[0]
 for path in (entry.path_or_hub_id, config.storage.data_path, Ingress.__module__):
     print(path)
+assert [value for value in SERVE_SETTINGS.values() if value.startswith(("deployments", "serve_app"))] == []
 assert all(weights.path.exists() for weights in (*entry.vaes, *entry.loras, *entry.embeddings))
 assert type(pickle.loads(pickle.dumps(config))) is AppConfig
 migrate(config.records_url)

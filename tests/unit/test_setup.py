@@ -14,6 +14,7 @@ if True:
     from deployments import app; from serve_app import x
 CHILD = "serve_app.inputs.decode_child"
 APP = 'deployments.app:build_app'
+HOOK = "deployments.proxy.guards"
 KEPT = ("models/pocket", "models.nowhere", "the serve_app.errors", serve_app.errors, "models")
 from modelslab import models
 from . import models
@@ -28,6 +29,7 @@ if True:
     from darkroom.deployments import app; from darkroom.serve_app import x
 CHILD = "darkroom.serve_app.inputs.decode_child"
 APP = 'darkroom.deployments.app:build_app'
+HOOK = "darkroom.deployments.proxy.guards"
 KEPT = ("models/pocket", "models.nowhere", "the serve_app.errors", serve_app.errors, "models")
 from modelslab import models
 from . import models
