@@ -110,7 +110,8 @@ class Progress:
     done: int
     total: int
     preview: Pixels | None = None
-    """What the first sample is becoming, an eighth of the side; only where previews were asked for."""
+    """What the samples are becoming, (samples, height, width, 3) at an eighth of the side; only where previews were
+    asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,11 @@ TICKET = whole(
         "events": STRING | {"description": "The URL for an EventSource, with the ticket in it."},
     }
 )
-EVENT = whole(STANDING, preview=STRING | {"description": "The first picture as it is now, small: a data URI of a PNG."})
+SHEET = (
+    "All pictures as they are now, a data URI of a PNG: 128 pixels or more on each long side; two are side by side, "
+    "three and four in two rows."
+)
+EVENT = whole(STANDING, preview=STRING | {"description": SHEET})
 """The data of one event of the stream."""
 SYSTEM_LOAD = whole(
     {

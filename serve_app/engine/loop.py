@@ -27,6 +27,9 @@ Event = Progress | Raster | DarkroomError
 Listener = Callable[[Event], None]
 """Called from the step thread; must not block and must not raise."""
 PROGRESS_SECONDS = 0.5
+PREVIEW_SHRINK = 8
+SAMPLED = 2
+"""Every second pixel of a picture that has ended is enough for its preview."""
 PREPARERS = 2
 """Threads that load what jobs need."""
 
@@ -63,6 +66,14 @@ class Flight:
     def total(self) -> int:
         """Evaluations that all its rows need."""
         return self.job.samples * self.draft.evaluations if self.draft else 0
+
+
+def reduced(picture: Pixels) -> Pixels:
+    """A picture that has ended, as small as `Pipeline.preview` makes one."""
+    height, width = (side // PREVIEW_SHRINK for side in picture.shape[:2])
+    blocks = picture.reshape(height, PREVIEW_SHRINK, width, PREVIEW_SHRINK, 3)
+    small: Pixels = blocks[:, ::SAMPLED, :, ::SAMPLED].mean((1, 3)).astype(np.uint8)
+    return small
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +249,16 @@ class StepLoop:
         flight.listener(Progress(flight.done, flight.total, preview))
 
     def _preview(self, flight: Flight) -> Pixels | None:
-        """The first sample's, while it is in flight."""
-        row = self._runner.row(next(iter(flight.rows)))
-        return None if row is None else self._pipeline.preview(row)
+        """Of all samples, those that have ended too, once they are in flight."""
+        tiles = [self._tile(flight, row) for row in flight.rows]
+        there = [tile for tile in tiles if tile is not None]
+        return np.stack(there) if len(there) == len(tiles) else None
+
+    def _tile(self, flight: Flight, row: int) -> Pixels | None:
+        if (picture := flight.pixels.get(flight.rows[row])) is not None:
+            return reduced(picture)
+        going = self._runner.row(row)
+        return None if going is None else self._pipeline.preview(going)
 
     def _finish(self, flight: Flight, pictures: Sequence[Pixels]) -> None:
         assert flight.draft is not None

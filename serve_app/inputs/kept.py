@@ -14,7 +14,7 @@ COMPRESS_TYPE = zlib.Z_RLE
 
 
 def kept_png(pixels: Pixels) -> bytes:
-    """RGB (height, width, 3) without loss; also for previews."""
+    """RGB (height, width, 3) without loss."""
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG", compress_level=COMPRESS_LEVEL, compress_type=COMPRESS_TYPE)
     return png.getvalue()

@@ -30,7 +30,7 @@ class Held:
     """UNet evaluations of this attempt, of `total`."""
     total: int
     started_at: float | None
-    preview: Pixels | None = None
+    preview: Pixels | None = None  # (samples, height, width, 3)
     """The newest, until a round takes it for those who watch."""
     watched: bool = False
     ending: bool = False

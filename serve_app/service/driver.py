@@ -14,13 +14,13 @@ from typing import TypeVar
 
 from serve_app.config import AppConfig
 from serve_app.errors import Cancelled, DarkroomError, RecordsUnavailable
-from serve_app.inputs.kept import kept_png
 from serve_app.jobs.held import Held, Stop
 from serve_app.jobs.leases import Lease, Leases, Outcome
 from serve_app.jobs.records import JobRecord
 from serve_app.jobs.stopwatch import Laps, Stage
 from serve_app.service.endings import Endings
 from serve_app.service.lines import LINES, job_line
+from serve_app.service.previews import preview_png
 from serve_app.service.replicas import Replicas
 from serve_app.service.runs import PAUSE_S, LeaseLost, MakeJob, Runs
 
@@ -213,7 +213,7 @@ class Driver:
         self._news.clear()
 
     async def _round(self) -> None:
-        beats = [flight.held.beat(kept_png) for flight in self._flights.values()]
+        beats = [flight.held.beat(preview_png) for flight in self._flights.values()]
         told = await self._leases.round(self.lease(), beats, self._clock())
         asked = {beat.id for beat in beats}
         for flight in list(self._flights.values()):

@@ -34,7 +34,9 @@ def test_progress_and_previews_come_as_events_until_the_end(service: Service) ->
     assert done == sorted(done)
     assert len(set(done)) > 3
     previews = [event.data["preview"] for event in seen if event.name == "preview"]
-    assert {pixels_of(base64.b64decode(uri.partition(",")[2])).shape for uri in previews} == {(32, 32, 3)}
+    assert {pixels_of(base64.b64decode(uri.partition(",")[2])).shape for uri in previews} == {(128, 256, 3)}, (
+        "both samples side by side"
+    )
     assert (seen[-1].name, seen[-1].data["output"]) == ("success", fetched(service, id)["output"])
 
 

@@ -133,10 +133,10 @@ def test_previews_come_only_where_they_were_asked_for(loop: StepLoop) -> None:
         if not isinstance(event, Progress):
             done.set()
 
-    loop.submit(job(steps=50), hear, previews=True)
+    loop.submit(job(steps=50, samples=3), hear, previews=True)
     assert done.wait(WAIT_SECONDS)
     shown = [event.preview for event in heard if isinstance(event, Progress) and event.preview is not None]
-    assert all(preview.shape == (8, 8, 3) for preview in shown)
+    assert all(preview.shape == (3, 8, 8, 3) for preview in shown)
     (ear,) = submit(loop, job(steps=10))
     ear.outcome()
     assert all(progress.preview is None for progress in ear.progress)

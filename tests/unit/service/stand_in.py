@@ -66,7 +66,7 @@ class ScriptedReplicas:
         self.most_running = max(self.most_running, len(self.running))
         try:
             told(Progress(0, 0))
-            told(Progress(1, 4, np.full((8, 8, 3), 1, np.uint8)))
+            told(Progress(1, 4, np.full((job.samples, 8, 8, 3), 1, np.uint8)))
             await _follow(self.script)
             return Generated(
                 np.full((job.samples, SIDE, SIDE, 3), job.seed % 256, np.uint8), "DDIMScheduler", 0.5, 0.25
