@@ -70,10 +70,10 @@ class Outcome:
     delete_at: float | None
     """When its pictures go; None: never."""
     hook: OutboxEntry | None
-    result: str | None = None
-    """`results.Result` as JSON."""
     failure: str | None = None
     """What it failed of, for programs, as JSON."""
+    result: str | None = None
+    """`results.Result` as JSON."""
 
     def __post_init__(self) -> None:
         if self.state in OPEN:
