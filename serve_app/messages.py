@@ -128,6 +128,19 @@ class Raster:
 
 
 @dataclass(frozen=True, slots=True)
+class PngTexts:
+    """What one picture's PNG says of how it was made."""
+
+    parameters: str
+    """As web UIs write it."""
+    recipe: str
+    """In our own names, as JSON."""
+    replaced_parameters: str
+    """The same of a picture that the safety filter replaced; so is the next."""
+    replaced_recipe: str
+
+
+@dataclass(frozen=True, slots=True)
 class FinishOrder:
     """What postprocess does to a raster."""
 
@@ -138,8 +151,8 @@ class FinishOrder:
     """Whether the job's links expire."""
     safety_check: bool
     safety_type: SafetyType
-    parameters: str
-    """The generation parameters as web UIs write them, for the PNG's text chunk."""
+    texts: tuple[PngTexts, ...]
+    """One for each sample."""
     deadline_at: float
     """Seconds since 1970: until then a store that does not take the pictures is tried again."""
 

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from serve_app.api.endings import ended_badly, why_ended
 from serve_app.api.problems import Told
 from serve_app.api.stored import shown_picture
-from serve_app.api.views import SUCCESS, JobView, Used
-from serve_app.api.wire import Img2ImgRequest
+from serve_app.api.views import SUCCESS, JobView
 from serve_app.config import ModelEntry
 from serve_app.messages import SAMPLER_NAMES
 
@@ -229,24 +228,3 @@ def readiness(missing: Sequence[str]) -> tuple[int, Answer, dict[str, str]]:
 def schedulers_list() -> Answer:
     """The names that `scheduler` may have."""
     return {"schedulers": list(SAMPLER_NAMES)}
-
-
-def parameters_text(request: Img2ImgRequest, used: Used) -> str:
-    """The generation parameters as the AUTOMATIC1111 web UI writes them into a PNG."""
-    facts = {
-        "Steps": str(request.num_inference_steps),
-        "Sampler": used.sampler,
-        "CFG scale": f"{request.guidance_scale:g}",
-        "Seed": str(used.seed),
-        "Size": f"{used.width}x{used.height}",
-        "Model": used.model_id,
-        "Denoising strength": f"{request.strength:g}",
-    }
-    if request.clip_skip > 1:
-        facts["Clip skip"] = str(request.clip_skip)
-    negative = f"Negative prompt: {used.negative_prompt}" if used.negative_prompt else ""
-    return "\n".join(line for line in (used.prompt, negative, _listed(facts)) if line)
-
-
-def _listed(facts: dict[str, str]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in facts.items())

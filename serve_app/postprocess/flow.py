@@ -5,9 +5,9 @@ is stored. A job is done when all its pictures are stored.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from serve_app.messages import FinishOrder, Pixels, StoredImage, picture_names
+from serve_app.messages import FinishOrder, Pixels, PngTexts, StoredImage, picture_names
 from serve_app.postprocess.encode import encode_png
 from serve_app.postprocess.redact import redact
 from serve_app.postprocess.safety import SafetyChecker, checked_flags
@@ -32,12 +32,12 @@ class Postprocessor:
         async with self._spool.room(raster_pixels.nbytes, order.deadline_at):
             flags, plain = await asyncio.gather(
                 self._flags(raster_pixels, order.safety_check),
-                asyncio.to_thread(_encoded, raster_pixels, order.parameters),
+                asyncio.to_thread(_encoded, raster_pixels, order.texts),
             )
             pngs = dict(zip(names, plain, strict=True))
             if any(flags):
-                unsafe = {name: raster_pixels[place] for place, name in enumerate(names) if flags[place]}
-                pngs |= await asyncio.to_thread(_redacted, unsafe, order)
+                unsafe = {name: place for place, name in enumerate(names) if flags[place]}
+                pngs |= await asyncio.to_thread(_redacted, raster_pixels, unsafe, order)
             await self._spool.put_all(pngs, order.deadline_at)
         return tuple(StoredImage(name, flagged) for name, flagged in zip(names, flags, strict=True))
 
@@ -47,13 +47,16 @@ class Postprocessor:
         return await asyncio.to_thread(checked_flags, self._checker, pixels)
 
 
-def _encoded(pixels: Pixels, parameters: str) -> list[bytes]:
+def _encoded(pixels: Pixels, texts: Sequence[PngTexts]) -> list[bytes]:
     """All pictures as they are, while the checker looks at them: most are safe, and that halves the wait."""
-    return [encode_png(picture, parameters) for picture in pixels]
+    return [encode_png(picture, text.parameters, text.recipe) for picture, text in zip(pixels, texts, strict=True)]
 
 
-def _redacted(pictures: Mapping[str, Pixels], order: FinishOrder) -> dict[str, bytes]:
-    """Flagged pictures as their clients get them."""
-    return {
-        name: encode_png(redact(picture, order.safety_type), order.parameters) for name, picture in pictures.items()
-    }
+def _redacted(pixels: Pixels, unsafe: Mapping[str, int], order: FinishOrder) -> dict[str, bytes]:
+    """Flagged pictures, by name with their places, as their clients get them."""
+    made: dict[str, bytes] = {}
+    for name, place in unsafe.items():
+        text = order.texts[place]
+        hidden = redact(pixels[place], order.safety_type)
+        made[name] = encode_png(hidden, text.replaced_parameters, text.replaced_recipe)
+    return made

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from serve_app.api.answers import parameters_text
+from serve_app.api.infotext import png_texts
 from serve_app.api.stored import load_request
 from serve_app.config import AppConfig
 from serve_app.errors import (
@@ -23,6 +23,7 @@ from serve_app.errors import (
     RecordsUnavailable,
     StoreUnavailable,
 )
+from serve_app.jobs.eta import group_of
 from serve_app.jobs.held import Held
 from serve_app.jobs.leases import Leases, Outcome
 from serve_app.jobs.records import JobRecord
@@ -141,13 +142,14 @@ class Runs:
     def _order(self, record: JobRecord, made: Generated) -> FinishOrder:
         asked = load_request(record.request)
         used = used_by(record, self._catalogue, made.sampler)
+        merged = group_of(used.width, used.height, asked.tomesd).merged
         return FinishOrder(
             job_id=record.id,
             file_prefix=record.file_prefix,
             temporary=record.temporary,
             safety_check=asked.safety_checker,
             safety_type=asked.safety_checker_type,
-            parameters=parameters_text(asked, used),
+            texts=tuple(png_texts(asked, used, sample, merged=merged) for sample in range(asked.samples)),
             deadline_at=record.deadline_at - STORE_SPARE_S,
         )
 

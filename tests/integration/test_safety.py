@@ -1,7 +1,11 @@
 """The safety filter over HTTP: the unsafe thing is replaced in four ways, and nothing else is."""
 
+import io
+import json
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from models.pocket.judge import judge
 from tests.conftest import Service
@@ -26,6 +30,14 @@ def test_the_unsafe_thing_is_hidden_in_the_way_asked_for(service: Service, kind:
     assert flagged
     assert shown.shape == (128, 128, 3)
     assert judge(shown).thing != "skull"
+
+
+def test_a_replaced_picture_is_told_as_such_in_the_answer_and_in_its_png(service: Service) -> None:
+    answer = ask(service, **UNSAFE, safety_checker="yes", safety_checker_type="blur")
+    assert answer["pictures"] == [{"seed": UNSAFE["seed"], "replaced": True}]
+    info = Image.open(io.BytesIO(download(service, answer["output"][0]))).info
+    assert json.loads(info["darkroom"])["replaced"] == "blur"
+    assert info["parameters"].endswith(", Safety filter: blur")
 
 
 def test_the_four_replacements_differ(service: Service) -> None:

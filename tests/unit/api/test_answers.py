@@ -12,14 +12,13 @@ from serve_app.api.answers import (
     meta,
     model_list,
     models,
-    parameters_text,
     schedulers_list,
     success,
     system_load,
 )
 from serve_app.config import POCKET, ModelEntry
 from serve_app.messages import SAMPLER_NAMES
-from tests.unit.api.viewing import LINKS, SUCCEEDED, USED, asking, assert_valid, request
+from tests.unit.api.viewing import LINKS, SUCCEEDED, USED, asking, assert_valid
 
 CONTRACT_META = {
     "seeds",
@@ -166,11 +165,3 @@ def test_the_system_load_is_told_in_whole_numbers() -> None:
     answer = system_load(3, 12.1)
     assert answer == {"queue_num": 3, "queue_time": 13, "status": "ok"}
     assert_valid(answer, SYSTEM_LOAD)
-
-
-def test_the_parameters_text_is_what_web_uis_read() -> None:
-    facts = "Steps: 20, Sampler: DDIMScheduler, CFG scale: 7, Seed: 42, Size: 512x384, Model: pocket"
-    told = parameters_text(request(strength=0.6), USED)
-    assert told == f"{USED.prompt}\nNegative prompt: blurry\n{facts}, Denoising strength: 0.6"
-    told = parameters_text(request(strength=0.6, clip_skip=2), replace(USED, negative_prompt=""))
-    assert told == f"{USED.prompt}\n{facts}, Denoising strength: 0.6, Clip skip: 2"

@@ -18,7 +18,7 @@ from serve_app.messages import FinishOrder, Img2ImgJob, Progress, SafetyType, St
 from serve_app.service.replicas import BrokenOff, Generated, PixelsLost
 
 JOB = Img2ImgJob(7, "pocket", "a red star", "", np.zeros((64, 64, 3), np.uint8), 1, 10, 7.5, 0.7, 42)
-ORDER = FinishOrder(7, "p", False, False, SafetyType.BLUR, "", 1e12)
+ORDER = FinishOrder(7, "p", False, False, SafetyType.BLUR, (), 1e12)
 MADE = Generated("a reference", "DDIMScheduler", 0.5)
 UNAVAILABLE = DeploymentUnavailableError(DeploymentID("Diffusion-pocket"))
 STALL_S = 0.1

@@ -14,7 +14,7 @@ from PIL import Image
 from models.pocket.judge import judge
 from models.pocket.world import Scene, draw
 from serve_app.errors import RouteNotFound, SafetyCheckFailed, StorageFailed
-from serve_app.messages import FinishOrder, Pixels, SafetyType, StoredImage
+from serve_app.messages import FinishOrder, Pixels, PngTexts, SafetyType, StoredImage
 from serve_app.postprocess.flow import Postprocessor
 from serve_app.postprocess.redact import redact
 from serve_app.postprocess.safety import SafetyChecker
@@ -28,7 +28,7 @@ ORDER = FinishOrder(
     temporary=False,
     safety_check=True,
     safety_type=SafetyType.CARD,
-    parameters="Steps: 20",
+    texts=tuple(PngTexts(f"Seed: {n}", f"made {n}", f"Seed: {n}, hidden", f"hidden {n}") for n in range(3)),
     deadline_at=0.0,  # long past: a store is tried once
 )
 SKULL = draw(Scene("skull", "black", "white"), 64)
@@ -153,13 +153,16 @@ async def test_pixels_from_an_object_store_are_read_only_and_stay_as_they_were()
     np.testing.assert_array_equal(pixels, PICTURES)
 
 
-async def test_files_are_pngs_that_hold_the_parameters() -> None:
+async def test_files_are_pngs_that_hold_each_its_own_texts_and_say_what_was_replaced() -> None:
     store = InMemoryStore()
     await finisher(JudgingChecker(), store).finish(PICTURES, ORDER)
     for n in range(3):
         file = await store.get(named(n))
         assert file.content_type == "image/png"
-        assert Image.open(io.BytesIO(file.data)).info["parameters"] == "Steps: 20"
+        hidden = n == 1  # the skull
+        info = Image.open(io.BytesIO(file.data)).info
+        assert info["parameters"] == (f"Seed: {n}, hidden" if hidden else f"Seed: {n}")
+        assert info["darkroom"] == (f"hidden {n}" if hidden else f"made {n}")
 
 
 async def test_pictures_of_a_temporary_job_are_kept_apart() -> None:

@@ -82,8 +82,8 @@ class ScriptedReplicas:
         await _follow(self.finish_script)
         assert isinstance(generated.pixels, np.ndarray)
         names = picture_names(order.file_prefix, len(generated.pixels), order.temporary)
-        for name, pixels in zip(names, generated.pixels, strict=True):
-            await self.store.put(name, encode_png(pixels, order.parameters), PNG_TYPE)
+        for name, pixels, text in zip(names, generated.pixels, order.texts, strict=True):
+            await self.store.put(name, encode_png(pixels, text.parameters, text.recipe), PNG_TYPE)
         return tuple(StoredImage(name, place in self.flagged) for place, name in enumerate(names))
 
 
