@@ -1,8 +1,9 @@
-"""What enhance_prompt does: adds a model's quality words to both prompts, each once."""
+"""What enhance_prompt does: adds a model's quality words to both prompts, each once, outside of open brackets."""
 
 import re
 
 from serve_app.config import Enhancement
+from serve_app.prompts.weights import closed, phrases
 
 
 def enhance(prompt: str, negative: str, enhancement: Enhancement) -> tuple[str, str]:
@@ -11,11 +12,10 @@ def enhance(prompt: str, negative: str, enhancement: Enhancement) -> tuple[str, 
 
 
 def _with_words(prompt: str, words: str) -> str:
-    phrases = (phrase.strip() for phrase in words.split(","))
-    missing = [phrase for phrase in phrases if phrase and not _holds(prompt, phrase)]
+    missing = [phrase for phrase in phrases(words) if not _holds(prompt, phrase)]
     if not missing:
         return prompt
-    written = prompt.rstrip().rstrip(",").rstrip()
+    written = closed(prompt.rstrip().rstrip(",").rstrip())
     return ", ".join([written, *missing] if written else missing)
 
 

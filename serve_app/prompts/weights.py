@@ -23,6 +23,8 @@ _LEXEME = re.compile(
     r"|:"
 )
 _BREAK_WORD = re.compile(r"\bBREAK\b")
+_UNSAFE_END = re.compile(r"(?:\\|:\s*+[+-]?(?:\d++\.?\d*+|\.\d++))\s*+\Z")
+"""What a bracket right behind it would be escaped by, or be read as the weight of."""
 
 
 class Fragment(NamedTuple):
@@ -46,6 +48,35 @@ def parse_weights(text: str) -> tuple[Fragment, ...]:
     lexemes = list(_LEXEME.finditer(text))
     factors, closings = _pair_brackets(lexemes)
     return _merge(_weigh(lexemes, factors, closings))
+
+
+def closed(text: str) -> str:
+    """The prompt with its open brackets closed, so that what is written behind it is outside of them.
+
+    Its own words keep the weights that they have without it.
+    """
+    depths = {"(": 0, "[": 0}
+    for lexeme in _LEXEME.finditer(text):
+        written = lexeme[0]
+        kind = _CLOSES.get(written[-1], "") if written[0] != "\\" else ""
+        if written in depths:
+            depths[written] += 1
+        elif kind and depths[kind]:
+            depths[kind] -= 1
+    missing = "".join(mark * depths[opening] for mark, opening in _CLOSES.items())
+    return text + ("," if missing and _UNSAFE_END.search(text) else "") + missing
+
+
+def phrases(text: str) -> list[str]:
+    """The parts between commas, trimmed; a comma inside of brackets belongs to its part."""
+    parts, depth = [""], 0
+    for lexeme in _LEXEME.finditer(text):
+        written = lexeme[0]
+        depth += (written in ("(", "[")) - (written[-1] in _CLOSES and written[0] != "\\" and depth > 0)
+        first, *others = written.split(",") if depth == 0 else [written]
+        parts[-1] += first
+        parts += others
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _pair_brackets(lexemes: list[re.Match[str]]) -> tuple[dict[int, float], dict[int, str]]:
