@@ -5,6 +5,7 @@ Nothing is buffered beyond the cap. What the values mean is `wire`'s business.
 
 import json
 from collections.abc import AsyncGenerator
+from email.message import Message
 from typing import NoReturn
 from urllib.parse import parse_qsl
 
@@ -12,6 +13,8 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from serve_app.api.fields import PICTURE_FIELDS
+from serve_app.api.picture_text import text_of_bytes, with_plus
 from serve_app.api.values import is_given
 from serve_app.errors import BodyTooLarge, UnreadableBody
 
@@ -20,13 +23,14 @@ Body = dict[str, object]
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 MAX_FIELDS = 1000
-MAX_FILES = 8
+MAX_FILES = 64
+"""Browsers send a text that is a Blob as a file, so that every field may come as one."""
 _FEED = 64 * 1024
 """Bytes given to the multipart parser at once."""
 
 
 async def read_body(request: Request, max_bytes: int) -> Body:
-    """The fields of the body; an empty body has none. A file part's value is its bytes.
+    """The fields of the body; an empty body has none. A picture's file part is its bytes, any other one its text.
 
     Raises BodyTooLarge over `max_bytes`, UnreadableBody where it is no object in any of the three forms.
     """
@@ -87,7 +91,7 @@ def _from_form(raw: bytes) -> Body:
         pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise UnreadableBody(f"not a form: {type(error).__name__}") from error
-    return dict(pairs)
+    return {name: with_plus(value) if name in PICTURE_FIELDS else value for name, value in pairs}
 
 
 async def _from_multipart(headers: Headers, raw: bytes, max_bytes: int) -> Body:
@@ -99,13 +103,26 @@ async def _from_multipart(headers: Headers, raw: bytes, max_bytes: int) -> Body:
     except (MultiPartException, ValueError) as error:  # ValueError: charsets that are no text encoding
         raise UnreadableBody(f"not multipart: {type(error).__name__}") from error
     try:
-        return {name: await _part_value(value) for name, value in form.multi_items()}
+        return {name: await _part_value(name, value) for name, value in form.multi_items()}
     finally:
         await form.close()
 
 
-async def _part_value(value: str | UploadFile) -> object:
-    return await value.read() if isinstance(value, UploadFile) else value
+async def _part_value(name: str, value: str | UploadFile) -> object:
+    """A text, whether it came as one or as a Blob; bytes where they are a picture's or no text."""
+    if isinstance(value, str):
+        return value
+    data = await value.read()
+    return text_of_bytes(data) if name in PICTURE_FIELDS else _text_of_blob(data, value.headers)
+
+
+def _text_of_blob(data: bytes, headers: Headers) -> object:
+    charset = Message()
+    charset["content-type"] = headers.get("content-type", "text/plain")
+    try:
+        return data.decode(charset.get_content_charset("utf-8-sig"))
+    except (ValueError, LookupError):  # no text: the field says that it wants one
+        return data
 
 
 async def _in_pieces(raw: bytes) -> AsyncGenerator[bytes, None]:

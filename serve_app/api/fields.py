@@ -106,3 +106,5 @@ FIELDS = (
     Field("upscale", LenientFlag(), "Only echoed in meta.", default=False),
 )
 """Fields that are not here are ignored."""
+PICTURE_FIELDS = frozenset(field.name for field in FIELDS if isinstance(field.kind, Picture))
+"""Those that may hold a picture's bytes or its base64."""

@@ -29,10 +29,16 @@ READ_AHEAD = 2**20
 """Bytes of the child's answer that asyncio buffers before it makes the child wait."""
 
 NOT_AN_IMAGE = "The init image must be an image."
+WANTED = "The init image must be a URL that starts with http:// or https://, base64 text, or an uploaded file."
 WRONG_TYPE = "The init image must be a file of type: png, jpeg, webp."
 
 URL_START = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-DATA_URI = re.compile(r"\s*data:[^,]*;base64\s*,", re.IGNORECASE)
+DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
+BASE64_HEAD = re.compile(r"[^,]{0,256}\bbase64\b[^,]{0,256},", re.IGNORECASE)
+"""What a data URI writes before its base64."""
+LINE_BREAK = re.compile(r"[ \t]*[\r\n]\s*")
+NO_DIGIT = re.compile(r"[^A-Za-z0-9+/]")
+FILE_NAME = re.compile(r"[^,<>\"\n]{1,300}\.[A-Za-z0-9]{2,5}(?:[?#].*)?")
 URL_SAFE_TO_PLAIN = str.maketrans("-_", "+/")
 
 logger = logging.getLogger(__name__)
@@ -46,18 +52,49 @@ def looks_like_url(text: str) -> bool:
 def decode_base64(text: str) -> bytes:
     """The bytes of a data URI or of bare base64.
 
-    White space, missing padding and the URL-safe alphabet are tolerated. Raises InvalidFields.
+    Line breaks, missing padding, percent escapes and the URL-safe alphabet are tolerated. What does not decode
+    exactly raises InvalidFields.
     """
-    if prefix := DATA_URI.match(text):
-        text = urllib.parse.unquote(text[prefix.end() :])
-    payload = "".join(text.split()).translate(URL_SAFE_TO_PLAIN).rstrip("=")
-    try:
-        data = base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True)
-    except ValueError as error:
-        raise refusal(NOT_AN_IMAGE) from error
-    if not data:
-        raise refusal(NOT_AN_IMAGE)
+    if FILE_NAME.fullmatch(text.strip()):
+        raise refusal(WANTED)
+    head = BASE64_HEAD.match(text)
+    if head is None and DATA_URI.match(text):
+        raise not_base64("a data URI says ;base64, before its data")
+    payload = text[head.end() :] if head else text
+    payload = LINE_BREAK.sub("", _unescaped(payload).strip()).translate(URL_SAFE_TO_PLAIN)
+    digits = payload.rstrip("=")
+    if not digits:
+        raise not_base64("it is empty")
+    if wrong := NO_DIGIT.search(digits):
+        raise not_base64(_about(wrong))
+    return _exactly(digits, len(payload) - len(digits))
+
+
+def _unescaped(payload: str) -> str:
+    return urllib.parse.unquote(payload) if "%" in payload else payload
+
+
+def _exactly(digits: str, padding: int) -> bytes:
+    """The bytes of base64's digits, of which none is too many or left over."""
+    missing = -len(digits) % 4
+    if missing == 3 or padding > missing:
+        raise not_base64("its length is not that of base64, something is missing or too much")
+    data = base64.b64decode(digits + "=" * missing)
+    if missing and base64.b64encode(data[missing - 3 :]).decode().rstrip("=") != digits[missing - 4 :]:
+        raise not_base64("its end is missing")
     return data
+
+
+def _about(wrong: re.Match[str]) -> str:
+    place = f"at character {wrong.start() + 1}"
+    if wrong[0] == " ":
+        return f"there is a blank {place}; a + that was not escaped becomes one"
+    return f"{wrong[0]!a} {place} is none of its characters"
+
+
+def not_base64(why: str) -> InvalidFields:
+    """The failure of a text that is neither a URL nor base64."""
+    return refusal(f"The init image must be valid base64: {why}.")
 
 
 def refusal(sentence: str) -> InvalidFields:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Service
-from tests.integration.asking import IMG2IMG, INIT_PIXELS, ask, b64, body, pictures, png
+from tests.integration.asking import IMG2IMG, INIT_B64, INIT_PIXELS, ask, b64, body, pictures, png
 
 REQUIRED = "The {} field is required."
 INTEGER = "The {} must be an integer."
@@ -20,6 +20,11 @@ RANGE = "The {} must be between {} and {}."
 FLAG = "The {} field must be yes or no."
 INVALID = "The selected {} is invalid."
 NOT_AN_IMAGE = "The init image must be an image."
+NO_SOURCE = "The init image must be a URL that starts with http:// or https://, base64 text, or an uploaded file."
+BLANK = (
+    f"The init image must be valid base64: there is a blank at character {INIT_B64.index('+') + 1}; "
+    "a + that was not escaped becomes one."
+)
 
 BAD_FIELDS: list[tuple[str, object, str]] = [
     ("prompt", None, REQUIRED.format("prompt")),
@@ -64,7 +69,13 @@ BAD_FIELDS: list[tuple[str, object, str]] = [
     ("temp", "x", FLAG.format("temp")),
     ("webhook", "not a url", "The webhook must be a valid URL."),
     ("track_id", ["a"], "The track id must be a string or an integer."),
-    ("init_image", "!!! not base64 !!!", NOT_AN_IMAGE),
+    (
+        "init_image",
+        "!!!notbase64!!!",
+        "The init image must be valid base64: '!' at character 1 is none of its characters.",
+    ),
+    ("init_image", "photo.png", NO_SOURCE),
+    ("init_image", b64(png(INIT_PIXELS)).replace("+", " "), BLANK),
     ("init_image", b64(b"these bytes are no picture"), NOT_AN_IMAGE),
     ("init_image", b64(png(INIT_PIXELS)[:200]), NOT_AN_IMAGE),
 ]

@@ -3,6 +3,7 @@
 import base64
 import io
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import matplotlib
 import numpy as np
@@ -139,6 +140,19 @@ def test_the_key_may_come_as_a_header(service: Service, header: dict[str, str]) 
     with service.client() as client:
         response = client.post(IMG2IMG, json=body(service, key=None, num_inference_steps=2), headers=headers)
     assert response.json()["status"] == "success"
+
+
+def test_a_form_with_unescaped_plus_and_one_of_blobs_give_the_picture_of_json(service: Service) -> None:
+    assert "+" in INIT_B64
+    fields = {name: str(value) for name, value in body(service, num_inference_steps=2).items()}
+    form = "&".join(f"{name}={quote(value, safe='+ ')}" for name, value in fields.items())
+    blobs = {name: ("blob", value.encode()) for name, value in fields.items()}
+    with service.client() as client:
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        by_form = client.post(IMG2IMG, content=form.encode(), headers=kind).json()
+        by_blobs = client.post(IMG2IMG, files=blobs).json()
+    by_json = download(service, ask(service, num_inference_steps=2)["output"][0])
+    assert [download(service, answer["output"][0]) for answer in (by_form, by_blobs)] == [by_json] * 2
 
 
 @pytest.mark.parametrize("side", [256, 512])

@@ -1,6 +1,7 @@
 """Pictures that arrive as text."""
 
 import base64
+import contextlib
 
 import pytest
 from hypothesis import given, settings
@@ -28,14 +29,58 @@ def test_a_data_uri_may_carry_parameters_and_percent_escapes() -> None:
     assert decode_base64("data:image/png;name=a.png;base64,%2B%2F%2B%2F") == b"\xfb\xff\xbf"
 
 
+def why_not(text: str) -> str:
+    with pytest.raises(InvalidFields) as caught:
+        decode_base64(text)
+    [sentence] = caught.value.fields["init_image"]
+    return sentence
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "   ", "a", "abc?", "data:image/png,abc", "data:image/png;base64,", "data:image/png;base64", "café", "="],
 )
-def test_what_is_no_base64_is_no_image(text: str) -> None:
-    with pytest.raises(InvalidFields) as caught:
-        decode_base64(text)
-    assert caught.value.fields == {"init_image": ["The init image must be an image."]}
+def test_what_is_no_base64_is_told_so(text: str) -> None:
+    assert why_not(text).startswith("The init image must be valid base64: ")
+
+
+@pytest.mark.parametrize(
+    "text", ["QUJ DRA==", "QUJ\tDRA==", "QU=JDRA", "QUJDR", "QUJDRB==", "QUJD=", "QUJDRA===", "QUJDQUI9=="]
+)
+def test_base64_that_does_not_decode_exactly_is_refused(text: str) -> None:
+    assert why_not(text).startswith("The init image must be valid base64: ")
+
+
+def test_a_blank_is_named_with_its_place_and_its_usual_cause() -> None:
+    assert why_not("QUJ DRA==") == (
+        "The init image must be valid base64: there is a blank at character 4; a + that was not escaped becomes one."
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["photo.png", "C:\\pictures\\my photo.jpeg", "/home/me/a.webp", "example.com/a.png?x=1"]
+)
+def test_the_name_of_a_file_is_told_what_is_wanted_instead(text: str) -> None:
+    assert "must be a URL that starts with http:// or https://, base64 text, or an uploaded file" in why_not(text)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "data:;base64,", "DATA:IMAGE/PNG;BASE64,", "data:image/png;charset=utf-8;base64,", "data:image/jpg;base64 , ",
+        "data:image/png;base64;charset=utf-8,", "image/png;base64,", "base64,",
+    ],
+)  # fmt: skip
+def test_heads_as_clients_write_them_are_read(head: str) -> None:
+    assert decode_base64(head + "QUJDRA") == b"ABCD"
+
+
+@given(DATA, st.data())
+def test_cut_off_base64_is_refused_or_gives_whole_bytes_of_its_beginning(data: bytes, draw: st.DataObject) -> None:
+    text = base64.b64encode(data).decode().rstrip("=")
+    cut = text[: draw.draw(st.integers(1, len(text)))]
+    with contextlib.suppress(InvalidFields):
+        assert data.startswith(decode_base64(cut))
 
 
 @pytest.mark.parametrize("text", ["http://a/b.png", " HTTPS://a", "ftp://a", "file:///etc/passwd", "gopher://x"])

@@ -45,7 +45,16 @@ def test_enhancing_twice_is_enhancing_once_and_keeps_the_prompt_in_front(prompt:
     "prompt",
     [
         *("a (red star", "a ((red star", "a [red star", "([a) red star", "a (red star,", "a (red star BREAK on blue"),
-        *("a (red star:1.3", "a (red star: 1.3 ", "a (red:1.3) (star", "a (star\\", "a (star \\)", "a \\(star", "(", "(("),
+        *(
+            "a (red star:1.3",
+            "a (red star: 1.3 ",
+            "a (red:1.3) (star",
+            "a (star\\",
+            "a (star \\)",
+            "a \\(star",
+            "(",
+            "((",
+        ),
         *("a star BREAK", "a star)", "a (star]", "[[(star:1.5)"),
     ],
 )
@@ -55,7 +64,7 @@ def test_added_words_weigh_one_and_the_clients_words_what_they_weighed(prompt: s
         weighed = parse_weights(enhanced)
         assert weighed[-1].text.endswith(word)
         assert weighed[-1].weight == 1
-        assert _letters(weighed[:-1] + (Fragment(weighed[-1].text.removesuffix(word), 1),)) == _letters(
+        assert _letters((*weighed[:-1], Fragment(weighed[-1].text.removesuffix(word), 1))) == _letters(
             parse_weights(prompt)
         )
 
