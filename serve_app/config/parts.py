@@ -76,10 +76,12 @@ class InputsConfig(Part):
     """What an init image may be."""
 
     max_image_bytes: int = Field(16 * 2**20, gt=0)
-    max_image_pixels: int = Field(40_000_000, gt=0)
-    decode_timeout_s: float = Field(10.0, gt=0)
+    max_image_pixels: int = Field(64 * 2**20, gt=0)
+    """Phones of "64 megapixels" make up to 64.5 million. JPEG is decoded at the scale that a job needs."""
+    decode_timeout_s: float = Field(30.0, gt=0)
     fetch_timeout_s: float = Field(10.0, gt=0)
-    max_redirects: int = Field(3, ge=0)
+    max_redirects: int = Field(20, ge=0)
+    """As many as browsers follow."""
     allowed_networks: tuple[Network, ...] = ()
     """Private networks that init image URLs may point into, e.g. 10.1.0.0/16. None by default."""
 

@@ -32,6 +32,10 @@ NOT_AN_IMAGE = "The init image must be an image."
 WANTED = "The init image must be a URL that starts with http:// or https://, base64 text, or an uploaded file."
 WRONG_TYPE = "The init image must be a file of type: png, jpeg, webp."
 
+TOO_LATE = "The init image takes too long to read."
+NO_PICTURE = "not a PNG, JPEG or WebP"
+DAMAGED = "the picture is damaged or cut off"
+
 URL_START = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
 BASE64_HEAD = re.compile(r"[^,]{0,256}\bbase64\b[^,]{0,256},", re.IGNORECASE)
@@ -102,6 +106,14 @@ def refusal(sentence: str) -> InvalidFields:
     return InvalidFields({"init_image": [sentence]})
 
 
+class PictureRefused(InvalidFields):
+    """These bytes give no picture: the field's sentence, and the same as a reason behind a URL's failure."""
+
+    def __init__(self, sentence: str, reason: str) -> None:
+        super().__init__({"init_image": [sentence]})
+        self.reason = reason
+
+
 class ImageDecoder:
     """Decodes one picture at a time in a child process. Use one per process and close it."""
 
@@ -122,27 +134,34 @@ class ImageDecoder:
             pass
 
     async def decode(self, data: bytes) -> Pixels:
-        """RGB, uint8, shape (height, width, 3), read-only: the first frame, upright, on white.
+        """RGB in sRGB, uint8, shape (height, width, 3), read-only: the first frame, upright, on white.
 
-        PNG, JPEG and WebP by content. Raises InvalidFields for everything else, and for pictures over the
-        caps of bytes, pixels and seconds; DecoderUnavailable where no child comes up.
+        PNG, JPEG and WebP by content; large ones at a scale that covers any job. Raises PictureRefused for everything
+        else, and for pictures over the caps of bytes, pixels and seconds; DecoderUnavailable where no child comes up.
         """
-        if len(data) > self._config.max_image_bytes:
-            raise refusal(f"The init image may not be greater than {self._config.max_image_bytes} bytes.")
+        most = self._config.max_image_bytes
+        if len(data) > most:
+            raise PictureRefused(f"The init image may not be greater than {most} bytes.", f"larger than {most} bytes")
         try:
             async with self._exclusive_child() as child, asyncio.timeout(self._config.decode_timeout_s):
                 verdict, pixels = await child.ask(data)
-        except (TimeoutError, EOFError, ConnectionError) as error:
+        except TimeoutError as error:
+            logger.warning("The decoder's child was late over %d bytes", len(data))
+            raise PictureRefused(TOO_LATE, "the picture takes too long to read") from error
+        except (EOFError, ConnectionError) as error:
             logger.warning("The decoder's child was lost over %d bytes: %r", len(data), error)
-            raise refusal(NOT_AN_IMAGE) from error
+            raise PictureRefused(NOT_AN_IMAGE, DAMAGED) from error
         if verdict is Verdict.OK:
             return pixels
-        raise refusal(self._sentence(verdict))
+        raise self._refusal(verdict)
 
-    def _sentence(self, verdict: Verdict) -> str:
+    def _refusal(self, verdict: Verdict) -> "PictureRefused":
+        most = self._config.max_image_pixels
         if verdict is Verdict.TOO_MANY_PIXELS:
-            return f"The init image may not be greater than {self._config.max_image_pixels} pixels."
-        return WRONG_TYPE if verdict is Verdict.WRONG_TYPE else NOT_AN_IMAGE
+            return PictureRefused(f"The init image may not be greater than {most} pixels.", f"more than {most} pixels")
+        if verdict is Verdict.DAMAGED:
+            return PictureRefused(NOT_AN_IMAGE, DAMAGED)
+        return PictureRefused(WRONG_TYPE if verdict is Verdict.WRONG_TYPE else NOT_AN_IMAGE, NO_PICTURE)
 
     @asynccontextmanager
     async def _exclusive_child(self) -> AsyncIterator["DecodeChild"]:

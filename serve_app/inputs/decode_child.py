@@ -11,18 +11,31 @@ import struct
 import sys
 import warnings
 import zlib
+from dataclasses import replace
 from enum import IntEnum
 from typing import BinaryIO
 
-from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageChops, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from serve_app.inputs import jpeg_file, png_file, webp_file
+from serve_app.inputs.colour import in_srgb
+from serve_app.inputs.essence import MOST_MISSING, Essence
 
 LENGTH = struct.Struct("!I")
 """Before each request: how many bytes of image follow."""
 REPLY = struct.Struct("!BII")
 """Each reply: a Verdict, width, height; width * height * 3 bytes of RGB follow after Verdict.OK."""
 
-READERS = (PngImagePlugin, JpegImagePlugin, MpoImagePlugin, WebPImagePlugin)
-"""Imported for their effect: what is registered now is not looked for under the limits."""
+PLUGINS = (PngImagePlugin, JpegImagePlugin, TiffImagePlugin, WebPImagePlugin)
+"""Imported for their effect: what is registered now is not looked for under the limits. TIFF is EXIF's form."""
+ESSENCE = {"PNG": png_file.essence, "JPEG": jpeg_file.essence, "WEBP": webp_file.essence}
+"""By format, what leaves out of a file all that makes no pixels."""
+LARGEST_SIDE = 1024
+"""Of any job, in pixels: JPEG is decoded at no larger a scale than covers it."""
+FINE_SIDE = 2 * LARGEST_SIDE
+"""A larger picture is brought down by whole factors before anything else costs memory; the fit does the rest."""
+MIDDLE = 128
+"""The level that libjpeg gives to what is missing."""
 BASE_MEMORY = 256 * 2**20
 MEMORY_PER_PIXEL = 36
 """Bytes. The hungriest case measured, a turned WebP with alpha, took 31: Pillow copies to convert, to flatten
@@ -51,7 +64,9 @@ class Verdict(IntEnum):
     NOT_AN_IMAGE = 1
     WRONG_TYPE = 2
     TOO_MANY_PIXELS = 3
-    READY = 4
+    DAMAGED = 4
+    """One of the three formats, but not to be read."""
+    READY = 5
     """Said once, unasked, when the child can take requests."""
 
 
@@ -82,44 +97,116 @@ def _is_other_image(data: bytes) -> bool:
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """The first frame, upright, in mode RGB. Raises Refused."""
+    """The first frame, upright, in mode RGB and sRGB, at a scale that covers any job. Raises Refused."""
     image_format = format_of(data)
     try:
-        with Image.open(io.BytesIO(data), formats=[image_format]) as image:
-            if image.width * image.height > max_pixels:
-                raise Refused(Verdict.TOO_MANY_PIXELS)
-            image.load()
-            return to_rgb(upright(image))
+        essence = ESSENCE[image_format](data)
+        return upright(on_white(smaller(pixels_of(essence, image_format, max_pixels)), essence), essence.exif)
     except Image.DecompressionBombError as error:
         raise Refused(Verdict.TOO_MANY_PIXELS) from error
     except (*BROKEN, MemoryError) as error:
-        raise Refused(Verdict.NOT_AN_IMAGE) from error
+        raise Refused(Verdict.DAMAGED) from error
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says; unreadable EXIF says nothing, as in browsers."""
+def pixels_of(essence: Essence, image_format: str, max_pixels: int) -> Image.Image:
+    """All that is shown, in mode L, LA, RGB, RGBA or CMYK. Raises Refused and what Pillow raises."""
+    image = opened(essence.data, image_format)
+    if image.width * image.height > max_pixels:
+        raise Refused(Verdict.TOO_MANY_PIXELS)
+    image.draft(None, (LARGEST_SIDE, LARGEST_SIDE))
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+        image.load()
+    except BROKEN:
+        if image_format != "PNG":
+            raise
+        essence = replace(essence, data=png_file.completed(essence.data))
+        image = opened(essence.data, image_format)
+        image.load()
+    if essence.cut_off and missing_rows(image) > MOST_MISSING * image.height:
+        raise Refused(Verdict.DAMAGED)
+    return eight_bit(image, essence)
+
+
+def opened(data: bytes, image_format: str) -> Image.Image:
+    """A picture's head, read."""
+    return Image.open(io.BytesIO(data), formats=[image_format])
+
+
+def missing_rows(image: Image.Image) -> int:
+    """How many rows at the end of a JPEG nothing was there for."""
+    found = image.convert("L").point(lambda level: 255 * (level not in (MIDDLE - 1, MIDDLE))).getbbox()
+    return image.height - (found[3] if found else 0)
+
+
+def eight_bit(image: Image.Image, essence: Essence) -> Image.Image:
+    """Any mode of the three formats at eight bits a sample, with an alpha where something is transparent."""
+    if image.mode.startswith("I"):
+        plain = image.convert("I").point(lambda value: value * (255 / 65535) + 0.5).convert("L")
+    elif image.mode == "P":
+        plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    else:
+        plain = image.convert("L") if image.mode == "1" else image
+    if essence.key is not None:
+        plain = plain.copy()
+        plain.putalpha(opaque_mask(image, essence))
+    return plain
+
+
+def opaque_mask(image: Image.Image, essence: Essence) -> Image.Image:
+    """255 where a pixel is another than the file's transparent one, which counts in the file's own depth."""
+    assert essence.key is not None
+    if essence.depth < 16:
+        scale = 255 // (2**essence.depth - 1)
+        bands = [*zip(image.convert("L" if image.mode == "1" else None).split(), essence.key, strict=True)]
+        tests = [(band, value * scale) for band, value in bands]
+    else:
+        high, low = halves(image, essence.data)
+        tests = [(band, value >> 8) for band, value in zip(high, essence.key, strict=True)]
+        tests += [(band, value & 255) for band, value in zip(low, essence.key, strict=True)]
+    differs = [band.point([255 * (level != value) for level in range(256)]) for band, value in tests]
+    mask = differs[0]
+    for other in differs[1:]:
+        mask = ImageChops.lighter(mask, other)
+    return mask
+
+
+def halves(image: Image.Image, data: bytes) -> tuple[tuple[Image.Image, ...], tuple[Image.Image, ...]]:
+    """The upper and the lower bytes of 16-bit grey or RGB, which Pillow keeps the first of."""
+    if image.mode.startswith("I"):
+        low, high = Image.frombytes("LA", image.size, image.convert("I;16").tobytes()).split()
+        return (high,), (low,)
+    lower = opened(data, "PNG")
+    assert isinstance(lower, PngImagePlugin.PngImageFile)
+    lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+    return image.split(), lower.convert("RGB").split()
+
+
+def smaller(image: Image.Image) -> Image.Image:
+    """No larger than it has to be for a fine fit."""
+    factor = min(image.size) // FINE_SIDE
+    return image.reduce(factor) if factor > 1 else image
+
+
+def on_white(image: Image.Image, essence: Essence) -> Image.Image:
+    """In sRGB; what is transparent shows white."""
+    shown = in_srgb(image, essence.profile)
+    if shown.mode == "RGB":
+        return shown
+    ground = Image.new("RGBA", shown.size, "white")
+    return Image.alpha_composite(ground, shown).convert("RGB")
+
+
+def upright(image: Image.Image, exif: bytes | None) -> Image.Image:
+    """The image turned as its EXIF orientation says; unreadable EXIF says nothing, as in browsers."""
+    if not exif:
+        return image
+    try:
+        tags = Image.Exif()
+        tags.load(exif)
+        turn = TURNS.get(tags.get(ORIENTATION, 1))
     except BROKEN:
         return image
     return image if turn is None else image.transpose(turn)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode of PNG, JPEG and WebP in RGB; what is transparent shows white."""
-    if image.mode.startswith("I"):
-        return _from_16_bit(image)
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    ground = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(ground, layer).convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Grey of 0..65535; Pillow's own conversion to 8 bits clips at 255 where it should scale."""
-    scaled = image.convert("I").point(lambda value: value * (255 / 65535) + 0.5)
-    return scaled.convert("L").convert("RGB")
 
 
 def limit_resources(max_pixels: int) -> None:

@@ -1,9 +1,7 @@
 """What pictures are taken, and what becomes of their pixels. Through the real child process."""
 
-import io
 import struct
 import time
-import zlib
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -14,6 +12,7 @@ from PIL import Image
 from serve_app.config import InputsConfig
 from serve_app.errors import InvalidFields
 from serve_app.inputs.decode import ImageDecoder
+from tests.unit.inputs.picture_files import chunk, encoded, png
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -27,22 +26,6 @@ async def decoder() -> AsyncIterator[ImageDecoder]:
     decoder = ImageDecoder(CONFIG)
     yield decoder
     await decoder.close()
-
-
-def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, image_format, **options)
-    return file.getvalue()
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack("!I", len(body)) + kind + body + struct.pack("!I", zlib.crc32(kind + body))
-
-
-def png(width: int, height: int, depth: int, color: int, rows: bytes, *extra: bytes) -> bytes:
-    header = chunk(b"IHDR", struct.pack("!IIBBBBB", width, height, depth, color, 0, 0, 0))
-    data = chunk(b"IDAT", zlib.compress(rows, 9))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + data + chunk(b"IEND", b"")
 
 
 async def sentence(decoder: ImageDecoder, data: bytes) -> str:
