@@ -42,6 +42,7 @@ from serve_app.jobs.stopwatch import Stage, Stopwatch
 from serve_app.postprocess.storage import S3Store, answers_at_all
 from serve_app.service.accepting import Accepter, Caller, GivenPictures
 from serve_app.service.lines import Refusals, told_of
+from serve_app.service.own_pictures import OwnPictures
 from serve_app.service.readiness import Check, Readiness
 from serve_app.service.watching import Watcher
 
@@ -96,7 +97,8 @@ class Ingress:
         self._tickets = Tickets(secret)
         presign = parts.store.presigned_links if isinstance(parts.store, S3Store) else None
         self._links = Links(config.storage, secret, presign)
-        pictures, admission = GivenPictures(config), Admission(parts.database, config.api.max_waiting_jobs)
+        own = OwnPictures(config, self._records, parts.store)
+        pictures, admission = GivenPictures(config, own), Admission(parts.database, config.api.max_waiting_jobs)
         self._accepter = Accepter(config, pictures, admission, self._records, self._links, parts.driver)
         parts.driver.start()
         yield

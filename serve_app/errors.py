@@ -107,7 +107,11 @@ class HeadTooSlow(RequestError):
 
 
 class ImageFetchFailed(RequestError):
-    """The init image's URL gave no picture: refused address, bad status, timeout, too large."""
+    """The init image's URL gave no picture. `reason` tells its sender why, and nothing of inner networks."""
+
+    def __init__(self, detail: str = "", reason: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class IdempotencyConflict(RequestError):

@@ -3,16 +3,18 @@
 A kind refuses what the field cannot take. It knows nothing of field names and defaults.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from serve_app.api.values import Refusal, as_integer, as_number, as_text, check_within, split_commas
+from serve_app.urls import UrlRefused, require_callable
 
 Schema = dict[str, object]
 
 SEEDS = 2**32
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
@@ -171,29 +173,23 @@ class Strengths:
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """An absolute http or https URL. Whether it may be called is judged where it is called."""
+    """A URL that may be called, as `serve_app.urls` judges it."""
 
     max_chars: int
 
     def read(self, value: object) -> str:
-        url = as_text(value, self.max_chars).strip()
-        if not _is_http_url(url):
-            raise Refusal("The {label} must be a valid URL.")
-        return url
+        return _callable(as_text(value, self.max_chars).strip())
 
     def schema(self) -> Schema:
         return {"type": ["string", "null"], "maxLength": self.max_chars}
 
 
-def _is_http_url(url: str) -> bool:
-    if not url.isprintable() or " " in url:
-        return False
+def _callable(url: str) -> str:
     try:
-        parts = urlsplit(url)
-        _ = parts.port  # reading it checks it
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+        require_callable(url)
+    except UrlRefused as refused:
+        raise Refusal(refused.sentence) from refused
+    return url
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +217,9 @@ def _within_64_bits(number: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A URL, data URI or base64 text, or a file part's bytes; a list of one is that one.
+    """A URL that may be called, data URI or base64 text, or a file part's bytes; a list of one is that one.
 
-    What it holds is judged where it is decoded.
+    What data holds is judged where it is decoded.
     """
 
     def read(self, value: object) -> str | bytes:
@@ -231,7 +227,10 @@ class Picture:
             if len(value) != 1:
                 raise Refusal("The {label} must be one image.")
             (value,) = value
-        return value if isinstance(value, bytes) else as_text(value).strip()
+        if isinstance(value, bytes):
+            return value
+        text = as_text(value).strip()
+        return _callable(text.replace(" ", "%20")) if _URL.match(text) else text
 
     def schema(self) -> Schema:
         return {"type": "string"}

@@ -26,9 +26,9 @@ def _plus_for_blanks(payload: str) -> str:
     """Blanks at the ends and beside line breaks may be a `+` or nothing: base64 has whole groups of four."""
     inner = payload.strip(" ")
     folded = _FOLD.sub("\n", inner)
-    readings = (inner, payload.lstrip(" "), folded)
+    readings = [inner, payload.lstrip(" "), folded]
     if len(_FOLD.findall(inner)) == len(_LINE_BREAK.findall(inner)) > 0:  # seldom does a + stand at every line's end
-        readings = (folded, *readings)
+        readings.insert(0, folded)
     likely = next((one for one in readings if len(_LINE_BREAK.sub("", one)) % 4 == 0), inner)
     return likely.replace(" ", "+")
 

@@ -110,6 +110,8 @@ def _entry(error: DarkroomError) -> tuple[int, str]:
 
 
 def _message(error: DarkroomError, text: str) -> object:
+    if isinstance(error, ImageFetchFailed) and error.reason:
+        return f"{text}: {error.reason}"
     return error.fields if isinstance(error, InvalidFields) else text
 
 

@@ -1,6 +1,7 @@
-"""Requests as the records keep them: JSON, without the data of a picture. A URL is kept as it came."""
+"""Requests as the records keep them: JSON, without the data of a picture and the secrets of URLs."""
 
 from serve_app.api.wire import Img2ImgRequest
+from serve_app.urls import shown_url
 
 UPLOADED = "uploaded file"
 INLINE = "base64 image"
@@ -8,8 +9,9 @@ INLINE = "base64 image"
 
 def stored_request(request: Img2ImgRequest) -> str:
     """The request as JSON. Where the picture came inside the request, words stand for it."""
-    told = shown_picture(request.init_image)
-    return request.model_copy(update={"init_image": told}).model_dump_json()
+    webhook = None if request.webhook is None else shown_url(request.webhook)  # whole only where it is sent from
+    told = {"init_image": shown_picture(request.init_image), "webhook": webhook}
+    return request.model_copy(update=told).model_dump_json()
 
 
 def load_request(text: str) -> Img2ImgRequest:
@@ -18,7 +20,7 @@ def load_request(text: str) -> Img2ImgRequest:
 
 
 def shown_picture(picture: str | bytes) -> str:
-    """The URL as it came, else words: the data of a picture is neither kept nor sent back."""
+    """The URL less its secrets, else words: the data of a picture is neither kept nor sent back."""
     if isinstance(picture, bytes) or picture == UPLOADED:
         return UPLOADED
-    return picture if picture[:8].lower().startswith(("http://", "https://")) else INLINE
+    return shown_url(picture) if picture[:8].lower().startswith(("http://", "https://")) else INLINE

@@ -20,6 +20,7 @@ from serve_app.cli.records import (
     stop,
 )
 from serve_app.jobs.records import JobRecord, JobRecords, State
+from serve_app.urls import shown_url, without_secrets
 
 jobs = typer.Typer(help="The jobs in the records.", no_args_is_help=True)
 
@@ -55,7 +56,8 @@ def show(id: JobId, as_json: AsJson = False, config: ConfigFile = None, data_dir
     if as_json:
         show_json(_whole(record))
     else:
-        show_fields({name: moment(value) if name in TIMES else value for name, value in asdict(record).items()})
+        shown = {**asdict(record), **_without_secrets(record)}
+        show_fields({name: moment(value) if name in TIMES else value for name, value in shown.items()})
 
 
 @jobs.command("cancel")
@@ -86,4 +88,11 @@ def _row(job: JobRecord) -> tuple[str, ...]:
 
 def _whole(job: JobRecord) -> dict[str, object]:
     """As JSON; what is JSON in the record is nested and not quoted."""
-    return {**asdict(job), "request": json.loads(job.request), "job": json.loads(job.job)}
+    hidden = _without_secrets(job)
+    return {**asdict(job), **hidden, "request": json.loads(hidden["request"] or ""), "job": json.loads(job.job)}
+
+
+def _without_secrets(job: JobRecord) -> dict[str, str | None]:
+    """The fields that hold URLs of strangers, as they are shown."""
+    webhook = None if job.webhook is None else shown_url(job.webhook)
+    return {"webhook": webhook, "request": without_secrets(job.request)}

@@ -24,6 +24,7 @@ from serve_app.cli.records import (
 from serve_app.jobs.hook_secrets import HookSecrets
 from serve_app.jobs.keys import key_names
 from serve_app.jobs.outbox import HookRecord, HookState, Outbox
+from serve_app.urls import shown_url
 
 webhooks = typer.Typer(help="Webhooks: deliveries and secrets.", no_args_is_help=True)
 
@@ -44,7 +45,7 @@ def list_webhooks(
     """The newest webhooks and how far they got."""
     found = on_records(config, data_dir, lambda database: Outbox(database).listing(state, limit))
     if as_json:
-        show_json([asdict(record) for record in found])
+        show_json([{**asdict(record), "url": shown_url(record.url)} for record in found])
     else:
         show_table(COLUMNS, [_row(record) for record in found])
 
@@ -94,4 +95,4 @@ def _row(hook: HookRecord) -> tuple[str, ...]:
     status = "-" if hook.last_status is None else str(hook.last_status)
     next_at = moment(hook.next_at) if hook.state == HookState.PENDING else "-"
     counts = str(hook.job_id), hook.state, str(hook.attempts), status
-    return hook.id, *counts, next_at, hook.url, hook.last_error or ""
+    return hook.id, *counts, next_at, shown_url(hook.url), hook.last_error or ""

@@ -1,10 +1,12 @@
-"""Which network addresses an init image may be fetched from. Judges addresses only, never names.
+"""Which network addresses a stranger's URL may lead to. Judges addresses, and names only where they stand for one.
 
 `ipaddress.is_global` is True for NAT64, 6to4, v4-compatible and multicast addresses and for Azure's
 168.63.129.16, so the tables here decide: the IANA special-purpose registries and that address.
 """
 
+import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
@@ -53,6 +55,18 @@ def parse_address(text: str) -> Address:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def written_address(host: str) -> Address | None:
+    """The address that a URL's host spells itself, in any form that a resolver reads; None for what has to be asked."""
+    name = host.removesuffix(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3
+        return IPv4Address("127.0.0.1")
+    with suppress(ValueError):
+        return parse_address(name)
+    with suppress(OSError, ValueError):  # 127.1, 0x7f.1, 2130706433
+        return IPv4Address(socket.inet_aton(name))
+    return None
 
 
 def is_permitted(address: Address, allowed: Iterable[Network] = ()) -> bool:

@@ -4,6 +4,7 @@ What is sent and what an answer means is the caller's business.
 """
 
 import asyncio
+import math
 import re
 import socket
 import ssl
@@ -19,7 +20,7 @@ from functools import partial
 import httpx2
 
 from serve_app.config import WebhooksConfig
-from serve_app.inputs.fetch import GuardedTransport, Resolver
+from serve_app.inputs.fetch import GuardedTransport, Resolver, TargetRefused
 
 ANSWER_BYTES = 64 * 2**10
 """So much of an answer's body is read, and thrown away, before the connection is closed."""
@@ -36,7 +37,7 @@ class PostAnswer:
     status: int | None
     """The HTTP status; None where there was no answer."""
     retry_after_s: float | None
-    """What the answer's Retry-After says, in seconds from now."""
+    """What the answer's Retry-After says, in seconds from now; infinite where it will never be another."""
     error: str
     """Why there was no answer: refused by the guard, no connection, timeout; for operators, not for clients."""
 
@@ -84,6 +85,9 @@ class GuardedPoster:
                 response = await self._transport.handle_async_request(self._request(url, body, headers))
         except TimeoutError:
             return PostAnswer(None, None, f"no answer within {self._timeout_s:g} s")
+        except TargetRefused as refused:
+            never = math.inf if refused.is_final else None
+            return PostAnswer(None, never, f"TargetRefused: {refused}")
         # ValueError: the resolver refuses a label (UnicodeError) or answers with what is no address.
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             return PostAnswer(None, None, f"{type(error).__name__}: {error}")

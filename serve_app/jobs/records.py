@@ -73,6 +73,13 @@ class JobRecords:
         async with self._database.read() as connection:
             return await _maybe(connection, id)
 
+    async def with_prefix(self, file_prefix: str) -> JobRecord | None:
+        """The job whose pictures' names start with this, or None."""
+        query = select(*RECORD_COLUMNS).where(jobs.c.file_prefix == file_prefix)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return None if row is None else read_record(row)
+
     async def preview(self, id: int) -> bytes | None:
         """What the job's picture is becoming, a small PNG, where somebody watches it."""
         async with self._database.read() as connection:

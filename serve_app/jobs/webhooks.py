@@ -3,6 +3,7 @@
 Holds no state and writes nothing: what is due and what became of it is the business of `outbox`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from standardwebhooks import Webhook
 from serve_app.config import WebhooksConfig
 from serve_app.jobs.hook_secrets import HookSecrets
 from serve_app.jobs.outbox import Due, HookState
+from serve_app.urls import without_secrets
 
 USER_AGENT = "Darkroom"
 RETRY_AFTER_CAP_S = 86400.0
@@ -33,7 +35,7 @@ class Answered(Protocol):
 
     @property
     def retry_after_s(self) -> float | None:
-        """When the receiver wants to be asked again, in seconds from now."""
+        """When the receiver wants to be asked again, in seconds from now; infinite: no attempt can ever succeed."""
 
     @property
     def error(self) -> str:
@@ -103,6 +105,8 @@ def judge(answer: Answered, attempts: int, config: WebhooksConfig, random: Rando
     error = _one_line(answer.error) if status is None else f"the receiver answered {status}"
     if status == HTTPStatus.GONE:
         return Verdict(HookState.DEAD, status, error, gone=True)
+    if status is None and answer.retry_after_s == math.inf:
+        return Verdict(HookState.DEAD, status, error)
     pause_s = pause_after(attempts, answer.retry_after_s, config, random)
     if pause_s is None:
         return Verdict(HookState.DEAD, status, error)
@@ -122,4 +126,4 @@ def pause_after(attempts: int, retry_after_s: float | None, config: WebhooksConf
 
 def _one_line(text: str) -> str:
     """Fit for a database and a terminal, whatever the receiver made it say."""
-    return "".join(char if char.isprintable() else "?" for char in text)[:ERROR_CHARS]
+    return "".join(char if char.isprintable() else "?" for char in without_secrets(text))[:ERROR_CHARS]

@@ -1,10 +1,11 @@
 """From a request that was read to a job that is written down: its picture, its prompts, its links."""
 
 import asyncio
+import logging
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,10 +14,11 @@ from serve_app.api.routes import fetch_url
 from serve_app.api.stored import stored_request
 from serve_app.api.wire import Img2ImgRequest
 from serve_app.config import AppConfig, ModelEntry
-from serve_app.errors import RecordsUnavailable
-from serve_app.inputs.decode import ImageDecoder, decode_base64, looks_like_url
+from serve_app.errors import ImageFetchFailed, InvalidFields, RecordsUnavailable
+from serve_app.inputs.decode import ImageDecoder, PictureRefused, decode_base64, looks_like_url
 from serve_app.inputs.fetch import ImageFetcher
 from serve_app.inputs.fit import cover_crop, target_size
+from serve_app.inputs.guard import Network, is_permitted, written_address
 from serve_app.inputs.kept import kept_png
 from serve_app.jobs.admission import Admission
 from serve_app.jobs.eta import cost, evaluations
@@ -27,10 +29,15 @@ from serve_app.messages import Img2ImgJob, Pixels, SamplerChoice, picture_names,
 from serve_app.prompts.enhance import enhance
 from serve_app.prompts.weights import parse_weights
 from serve_app.service.driver import Driver
+from serve_app.service.own_pictures import OwnPictures
+from serve_app.urls import require_callable, shown_url
 
 TRIES = 3
 """A commit whose answer got lost is made sure of by the same call again."""
 PAUSE_S = 0.25
+PRIVATE_WEBHOOK = "The webhook may not lead to a private network."
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +62,32 @@ class Pictures(Protocol):
 class GivenPictures:
     """Init images from wherever requests name them."""
 
-    def __init__(self, config: AppConfig) -> None:
+    def __init__(self, config: AppConfig, own: OwnPictures) -> None:
         self._fetcher = ImageFetcher(config.inputs)
         self._decoder = ImageDecoder(config.inputs)
+        self._own = own
 
     async def picture(self, asked: Img2ImgRequest) -> Pixels:
         """As `Pictures` says."""
-        source = asked.init_image
-        if isinstance(source, str):
-            source = await self._fetcher.fetch(source) if looks_like_url(source) else decode_base64(source)
-        pixels = await self._decoder.decode(source)
+        pixels = await self._pixels(asked.init_image)
         height, width = pixels.shape[:2]
         size = target_size(width, height, asked.width, asked.height)
         return await asyncio.to_thread(cover_crop, pixels, *size)
+
+    async def _pixels(self, source: str | bytes) -> Pixels:
+        if isinstance(source, str) and looks_like_url(source):
+            return await self._behind(source)
+        return await self._decoder.decode(decode_base64(source) if isinstance(source, str) else source)
+
+    async def _behind(self, url: str) -> Pixels:
+        data = await self._own.read(url)
+        if data is None:
+            data = await self._fetcher.fetch(url)
+        try:
+            return await self._decoder.decode(data)
+        except PictureRefused as refused:
+            logger.warning("no init image from %s: %s", shown_url(url), refused.reason)
+            raise ImageFetchFailed(refused.reason, refused.reason) from refused
 
     async def close(self) -> None:
         """End the decoder's child."""
@@ -88,6 +108,7 @@ class Accepter:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._deadline_s = config.api.job_deadline_s
+        self._hook_networks = config.webhooks.allowed_networks
         self._pictures = pictures
         self._admission = admission
         self._records = records
@@ -99,8 +120,9 @@ class Accepter:
         """The job, driven from now on; under an Idempotency-Key that is not new the first one.
 
         Raises what `Pictures.picture` raises, Overloaded, IdempotencyConflict, RecordsUnavailable, StorageFailed,
-        InvalidFields.
+        InvalidFields, for a webhook that can never be sent too.
         """
+        require_sendable(asked.webhook, self._hook_networks)
         if caller.idempotency is not None:
             first = await self._admission.first_job(caller.key_name, caller.idempotency)
             if first is not None:
@@ -151,6 +173,13 @@ class Accepter:
             created_at=now,
             deadline_at=now + self._deadline_s,
         )
+
+
+def require_sendable(webhook: str | None, allowed: Sequence[Network]) -> None:
+    """Raises InvalidFields for a webhook whose host is written as an address that is never sent to."""
+    address = None if webhook is None else written_address(require_callable(webhook).host)
+    if address is not None and not is_permitted(address, allowed):
+        raise InvalidFields({"webhook": [PRIVATE_WEBHOOK]})
 
 
 def build_job(asked: Img2ImgRequest, entry: ModelEntry, picture: Pixels) -> Img2ImgJob:

@@ -1,5 +1,6 @@
 """Bad input over HTTP: the contract's error for each, and a service that goes on serving."""
 
+import gzip
 import io
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -151,22 +152,56 @@ def test_a_picture_behind_a_url_is_fetched(service: Service, site: str) -> None:
     assert np.array_equal(by_url, pictures(service, num_inference_steps=2)[0])
 
 
-@pytest.mark.parametrize("path", ["/missing", "/redirect-to-metadata", "/closed"])
-def test_a_url_without_a_picture_is_unable_to_fetch(service: Service, site: str, path: str) -> None:
+UNABLE = "Unable to fetch image from provided URL: "
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/missing", "the server answered 404"),
+        ("/redirect-to-metadata", "its host has no public address"),
+        ("/closed", "its server cannot be connected to"),
+        ("/text", "not a PNG, JPEG or WebP"),
+        ("/half", "the picture is damaged or cut off"),
+    ],
+)
+def test_a_url_without_a_picture_is_unable_to_fetch_and_says_why(
+    service: Service, site: str, path: str, reason: str
+) -> None:
     url = "http://127.0.0.1:9/x.png" if path == "/closed" else site + path
     status, answer = post(service, body(service, init_image=url))
-    assert (status, answer["message"]) == (422, "Unable to fetch image from provided URL")
+    assert (status, answer["message"]) == (422, UNABLE + reason)
 
 
-def test_a_url_that_gives_text_is_no_image(service: Service, site: str) -> None:
-    status, answer = post(service, body(service, init_image=f"{site}/text"))
-    assert (status, answer["message"]) == (422, {"init_image": [NOT_AN_IMAGE]})
+@pytest.mark.parametrize("path", ["/made-up-coding", "/zipped", "/partial"])
+def test_what_pixels_do_not_need_spoils_no_picture_behind_a_url(service: Service, site: str, path: str) -> None:
+    by_url = pictures(service, init_image=site + path, num_inference_steps=2)[0]
+    assert np.array_equal(by_url, pictures(service, num_inference_steps=2)[0])
 
 
-@pytest.mark.parametrize("url", ["http://169.254.169.254/latest/", "http://10.0.0.1/a.png", "http://[::1]:1/a.png"])
-def test_private_networks_that_the_configuration_does_not_name_are_refused(service: Service, url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["http://169.254.169.254/latest/", "http://10.0.0.1/a.png", "http://[::1]:1/a.png", "http://none.invalid/"]
+)
+def test_private_networks_are_refused_as_names_are_that_do_not_exist(service: Service, url: str) -> None:
     status, answer = post(service, body(service, init_image=url))
-    assert (status, answer["message"]) == (422, "Unable to fetch image from provided URL")
+    assert (status, answer["message"]) == (422, UNABLE + "its host has no public address")
+
+
+@pytest.mark.parametrize("field", ["webhook", "init_image"])
+def test_a_url_that_is_never_called_is_a_bad_field(service: Service, field: str) -> None:
+    label = field.replace("_", " ")
+    for url, sentence in (
+        ("http://user:secret@example.com/", f"The {label} may not hold a user name or a password."),
+        ("ftp://example.com/a.png", f"The {label} must be a valid URL."),
+        ("http://example.com:0/", f"The {label} must be a valid URL."),
+    ):
+        status, answer = post(service, body(service, **{field: url}))
+        assert (status, answer["message"]) == (422, {field: [sentence]})
+
+
+def test_a_webhook_into_a_private_network_is_a_bad_field(service: Service) -> None:
+    status, answer = post(service, body(service, webhook="http://10.0.0.1/hook"))
+    assert (status, answer["message"]) == (422, {"webhook": ["The webhook may not lead to a private network."]})
 
 
 def test_a_scheduler_and_an_algorithm_that_do_not_go_together_are_both_named(service: Service) -> None:
@@ -186,6 +221,14 @@ class _Site(BaseHTTPRequestHandler):
         answers = {
             "/picture.png": (200, {"Content-Type": "image/png"}, png(INIT_PIXELS)),
             "/text": (200, {"Content-Type": "image/png"}, b"not a picture"),
+            "/half": (200, {}, png(INIT_PIXELS)[:200]),
+            "/made-up-coding": (200, {"Content-Encoding": "aws-chunked"}, png(INIT_PIXELS)),
+            "/zipped": (
+                200,
+                {"Content-Encoding": "gzip", "Content-Type": "text/html"},
+                gzip.compress(png(INIT_PIXELS)),
+            ),
+            "/partial": (206, {"Content-Encoding": ""}, png(INIT_PIXELS)),
             "/redirect-to-metadata": (302, {"Location": "http://169.254.169.254/latest/"}, b""),
         }
         status, headers, content = answers.get(self.path, (404, {}, b"gone"))

@@ -8,9 +8,10 @@ from urllib.parse import quote
 import matplotlib
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from models.pocket.judge import judge
+from serve_app.inputs.colour import D65, PRIMARIES, matrix_profile, srgb_curve
 from tests.conftest import Service
 from tests.integration.asking import (
     IMG2IMG,
@@ -153,6 +154,22 @@ def test_a_form_with_unescaped_plus_and_one_of_blobs_give_the_picture_of_json(se
         by_blobs = client.post(IMG2IMG, files=blobs).json()
     by_json = download(service, ask(service, num_inference_steps=2)["output"][0])
     assert [download(service, answer["output"][0]) for answer in (by_form, by_blobs)] == [by_json] * 2
+
+
+@pytest.mark.parametrize("temp", ["no", "yes"])
+def test_an_output_link_is_the_next_init_image(service: Service, temp: str) -> None:
+    link = ask(service, temp=temp, num_inference_steps=2)["output"][0]
+    assert np.array_equal(pictures(service, init_image=link, strength=0)[0], pixels_of(download(service, link)))
+
+
+def test_a_png_with_a_long_workflow_and_no_end_is_taken_and_its_profile_is_honoured(service: Service) -> None:
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("workflow", "a node " * 300_000, zip=True)
+    file = io.BytesIO()
+    wide = matrix_profile(PRIMARIES[12], D65, srgb_curve)
+    Image.fromarray(INIT_PIXELS).save(file, "PNG", pnginfo=notes, icc_profile=wide)
+    shown = pictures(service, init_image=b64(file.getvalue()[:-12]), strength=0)[0]
+    assert 2 < distance(shown, INIT_PIXELS) < 40, "these colours are brighter than sRGB's"
 
 
 @pytest.mark.parametrize("side", [256, 512])

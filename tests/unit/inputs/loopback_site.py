@@ -30,6 +30,8 @@ class Site:
         self.answers: dict[str, Answer] = {}
         self.hosts: list[str] = []
         """The Host header of every request, in order."""
+        self.heads: list[dict[str, str]] = []
+        """The headers of every request, in order."""
         self.connections = 0
         self._servers: list[asyncio.Server] = []
 
@@ -44,6 +46,7 @@ class Site:
         try:
             lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
+            self.heads.append(headers)
             self.hosts.append(headers["host"])
             await self.answers[lines[0].split()[1]](writer)
         except (ConnectionError, asyncio.IncompleteReadError):

@@ -1,8 +1,10 @@
 """The downloader: where it goes, where it refuses to go, and when it stops."""
 
 import asyncio
+import gzip
 import ssl
 import time
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from serve_app.config import InputsConfig
 from serve_app.errors import ImageFetchFailed
 from serve_app.inputs.fetch import ImageFetcher, Resolver, resolve_name
-from tests.unit.inputs.loopback_site import Site, plain, redirect
+from tests.unit.inputs.loopback_site import Answer, Site, plain, redirect
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -166,7 +168,7 @@ async def test_redirects_are_counted(site: Site) -> None:
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "204 No Content", "206 Partial Content", "500 Oops"])
-async def test_only_status_200_is_a_picture(site: Site, status: str) -> None:
+async def test_a_status_without_success_or_without_a_body_is_no_picture(site: Site, status: str) -> None:
     site.answers["/"] = plain(b"", status)
     assert status[:3] in await refused(f"http://127.0.0.1:{await site.open()}/")
 
@@ -241,9 +243,177 @@ async def test_a_broken_answer_fails(site: Site, answer: bytes) -> None:
     assert await refused(f"http://127.0.0.1:{await site.open()}/")
 
 
-async def test_an_encoding_that_was_not_asked_for_is_refused(site: Site) -> None:
-    site.answers["/"] = plain(b"\x1f\x8b", "200 OK", "Content-Encoding: gzip")
-    assert "gzip" in await refused(f"http://127.0.0.1:{await site.open()}/")
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
+
+
+async def fetched(site: Site, answer: Answer) -> bytes:
+    site.answers["/"] = answer
+    async with fetching() as fetcher:
+        return await fetcher.fetch(f"http://127.0.0.1:{await site.open()}/")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *(["Content-Encoding:"], ["Content-Encoding: "], ["Content-Encoding: ,"], ["Content-Encoding: identity"]),
+        *(["Content-Encoding: base64"], ["Content-Encoding: aws-chunked"], ["Content-Encoding: utf-8"]),
+        *(["Content-Encoding: none"], ["Content-Encoding: binary"], ["Content-Encoding: UTF-8, aws-chunked"]),
+        *(["Content-Encoding: gzip"], ["Content-Encoding: deflate"], ["Content-Encoding: br"], ["Content-Encoding: ü"]),
+        *(["Content-Encoding: x", "Content-Encoding: y"], ["Content-Type: text/html"], ["Content-Type:"], []),
+        *(["Content-Type: image/png; charset=utf-8"], ["Content-Type: image/png", "Content-Type: text/plain"]),
+        *(["Content-Disposition: attachment; filename="], ["Content-Range: bytes 0-1/9"], ["Content-MD5: wrong"]),
+        *(["Set-Cookie: =;;;"], ["Last-Modified: never"], ["Content-Transfer-Encoding: base64"]),
+    ],
+)
+async def test_no_header_spoils_a_picture(site: Site, headers: list[str]) -> None:
+    assert await fetched(site, plain(PICTURE, "200 OK", *headers)) == PICTURE
+
+
+@pytest.mark.parametrize("status", ["201 Created", "202 ", "203 Non-Authoritative", "206 Partial", "226 IM Used"])
+async def test_every_status_of_success_is_one(site: Site, status: str) -> None:
+    assert await fetched(site, plain(PICTURE, status)) == PICTURE
+
+
+def raw_deflate(data: bytes) -> bytes:
+    made = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return made.compress(data) + made.flush()
+
+
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        ("gzip", gzip.compress(PICTURE)),
+        ("GZip", gzip.compress(PICTURE)),
+        ("x-gzip", gzip.compress(PICTURE)),
+        ("deflate", zlib.compress(PICTURE)),
+        ("deflate", raw_deflate(PICTURE)),
+        ("aws-chunked,gzip", gzip.compress(PICTURE)),
+        ("deflate, gzip", gzip.compress(zlib.compress(PICTURE))),
+        ("gzip, gzip", gzip.compress(gzip.compress(PICTURE))),
+        ("gzip", gzip.compress(PICTURE[:99]) + gzip.compress(PICTURE[99:])),
+        ("gzip", gzip.compress(PICTURE)[:-8]),
+        ("gzip", gzip.compress(PICTURE) + b"garbage"),
+        ("gzip, gzip", gzip.compress(PICTURE)),
+    ],
+)
+async def test_an_answer_that_is_really_coded_is_decoded(site: Site, header: str, body: bytes) -> None:
+    assert await fetched(site, plain(body, "200 OK", f"Content-Encoding: {header}")) == PICTURE
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_bomb_is_cut_at_the_cap_of_bytes(site: Site, times: int) -> None:
+    body = bytes(200 * 2**20)
+    for _ in range(times):
+        body = gzip.compress(body, 9)
+    site.answers["/"] = plain(body, "200 OK", "Content-Encoding: " + ", ".join(["gzip"] * times))
+    detail = await refused(f"http://127.0.0.1:{await site.open()}/", max_image_bytes=2**20)
+    assert detail == "the answer is longer than 1048576 bytes"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n808\r\n",
+    ],
+)
+async def test_a_picture_that_is_all_there_is_taken_though_its_answer_is_not(site: Site, head: bytes) -> None:
+    async def short(writer: asyncio.StreamWriter) -> None:
+        writer.write(head + PICTURE)
+        await writer.drain()
+
+    assert await fetched(site, short) == PICTURE
+
+
+async def test_a_server_that_finds_nothing_acceptable_is_asked_for_anything(site: Site) -> None:
+    asked: list[str] = []
+
+    async def picky(writer: asyncio.StreamWriter) -> None:
+        asked.append(site.heads[-1]["accept"])
+        await plain(PICTURE, "406 Not Acceptable" if "png" in asked[-1] else "200 OK")(writer)
+
+    assert await fetched(site, picky) == PICTURE
+    assert asked == ["image/png, image/jpeg, image/webp, */*;q=0.1", "*/*"]
+
+
+async def test_twenty_redirects_are_followed(site: Site) -> None:
+    site.answers |= {f"/{n}": redirect(f"/{n + 1}") for n in range(20)} | {"/20": plain(PICTURE)}
+    async with fetching() as fetcher:
+        assert await fetcher.fetch(f"http://127.0.0.1:{await site.open()}/0") == PICTURE
+
+
+async def test_a_redirects_cookie_goes_back_to_its_own_host_and_path_alone(site: Site) -> None:
+    port = await site.open()
+    site.answers |= {
+        "/in": plain(b"", "302 Found", "Location: /a/x", "Set-Cookie: one=1; Path=/a", "Set-Cookie: safe=1; Secure"),
+        "/a/x": plain(b"", "302 Found", "Location: /b/x", "Set-Cookie: two=2; Path=/; HttpOnly"),
+        "/b/x": redirect(f"http://other.test:{port}/c"),
+        "/c": plain(PICTURE),
+    }
+    async with fetching(names(pictures_test="127.0.0.1", other_test="127.0.0.1")) as fetcher:
+        assert await fetcher.fetch(f"http://pictures.test:{port}/in") == PICTURE
+        assert [head.get("cookie") for head in site.heads] == [None, "one=1", "two=2", None]
+        assert await fetcher.fetch(f"http://pictures.test:{port}/b/x") == PICTURE
+    assert site.heads[-1].get("cookie") is None, "a fetch knows nothing of another's cookies"
+
+
+async def reason(url: str, resolve: Resolver = resolve_name, **options: object) -> str:
+    """Why a fetch of this URL fails, for its sender."""
+    async with fetching(resolve, **options) as fetcher:
+        with pytest.raises(ImageFetchFailed) as caught:
+            await fetcher.fetch(url)
+    return caught.value.reason
+
+
+async def test_the_sender_is_told_what_to_do(site: Site) -> None:
+    async def hang(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+        writer.close()
+
+    async def nonsense(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"nonsense\r\n\r\n")
+
+    site.answers |= {
+        "/gone": plain(b"", "404 Not Found"),
+        "/empty": plain(b"", "204 No Content"),
+        "/large": plain(bytes(2000)),
+        "/round": redirect("/round"),
+        "/nowhere": plain(b"", "302 Found"),
+        "/file": redirect("file:///etc/passwd"),
+        "/hang": hang,
+        "/nonsense": nonsense,
+    }
+    here = f"http://127.0.0.1:{await site.open()}"
+    told = {path: await reason(here + path, max_image_bytes=1000) for path in site.answers if path != "/hang"}
+    assert told == {
+        "/gone": "the server answered 404",
+        "/empty": "the server answered 204 with nothing",
+        "/large": "larger than 1000 bytes",
+        "/round": "more than 20 redirects",
+        "/nowhere": "the server answered 302 without saying where the picture is",
+        "/file": "not an http or https URL that can be called",
+        "/nonsense": "its server does not answer as HTTP says",
+    }
+    assert await reason(here + "/hang", fetch_timeout_s=0.2) == "took longer than 0.2 s"
+    assert await reason("http://127.0.0.1:1/") == "its server cannot be connected to"
+
+
+async def test_the_sender_cannot_tell_an_inner_name_from_one_that_does_not_exist() -> None:
+    inner = names(inner_test="10.0.0.1", metadata_test="169.254.169.254")
+    told = {
+        await reason(url, inner)
+        for url in ("http://inner.test/", "http://metadata.test/", "http://none.test/", "http://inner.test:9/")
+    }
+    assert told == {"its host has no public address"}
+    assert await reason("http://10.0.0.1/") == await reason("http://[::1]/") == "its host has no public address"
+
+
+async def test_the_operators_log_tells_the_address_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    url = "http://inner.test/a.png?token=hidden-word&size=1"
+    await reason(url, names(inner_test="10.0.0.1"))
+    assert "inner.test/a.png?token=***&size=1" in caplog.text
+    assert "10.0.0.1, which is not public" in caplog.text
+    assert "hidden-word" not in caplog.text
 
 
 async def test_proxies_of_the_environment_are_not_used(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

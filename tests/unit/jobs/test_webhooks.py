@@ -3,6 +3,7 @@
 import base64
 import json
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from time import time
 
@@ -97,6 +98,18 @@ def test_everything_else_is_tried_again_and_dead_after_the_last_attempt(status: 
     last = len(CONFIG.schedule_s)
     assert [judged(Answer(status), attempts) for attempts in (1, last - 1)] == [HookState.PENDING] * 2
     assert judged(Answer(status), last) == HookState.DEAD
+
+
+def test_a_refusal_that_cannot_change_is_dead_at_once() -> None:
+    verdict = judge(Answer(None, inf, "TargetRefused: the URL carries a user or password"), 1, CONFIG, Random(0))
+    assert (verdict.state, verdict.gone) == (HookState.DEAD, False)
+    assert verdict.error == "TargetRefused: the URL carries a user or password"
+
+
+def test_an_error_that_quotes_a_url_keeps_its_secrets() -> None:
+    assert judge(Answer(None, None, "no way to http://user:word@h.test/"), 1, CONFIG, Random(0)).error == (
+        "no way to http://***@h.test/"
+    )
 
 
 def test_410_is_the_end_and_disables() -> None:

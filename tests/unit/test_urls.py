@@ -1,0 +1,81 @@
+"""What a URL may be that a stranger gave, and what of it is shown."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_app.api.kinds import Picture, Url
+from serve_app.api.values import Refusal
+from serve_app.urls import UrlRefused, require_callable, shown_url, without_secrets
+
+GOOD = [
+    "http://a.test", "HTTPS://A.test:8443/x?y=1#z", "http://1.2.3.4/", "http://[2001:db8::1]:80/", "http://bücher.test/ä",
+    "http://a_b.test/", "http://a.test./",
+]  # fmt: skip
+BAD = [
+    "", "a.test/x", "//a.test/", "ftp://a.test/", "file:///etc/passwd", "http://", "http:///x", "http://[", "http://[::1",
+    "http://a.test:0/", "http://a.test:99999/", "http://a.test:x/", "http://a b.test/", "http://a.test/\r\nX: y",
+    "http://" + "a" * 64 + ".test/", "http://" + "a." * 130 + "test/", "http://a..test/", "http://\ud800/",
+    "http://user@a.test/", "http://user:word@a.test/", "http://:@a.test/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_urls_that_can_be_called_are_taken(url: str) -> None:
+    require_callable(url)
+    assert Url(2048).read(url) == url
+
+
+@pytest.mark.parametrize("url", BAD)
+def test_urls_that_never_can_be_called_are_refused(url: str) -> None:
+    with pytest.raises(UrlRefused):
+        require_callable(url)
+
+
+def test_a_url_with_a_user_is_refused_by_that_name_in_both_fields() -> None:
+    for kind in (Url(2048), Picture()):
+        with pytest.raises(Refusal) as caught:
+            kind.read("https://user:word@a.test/")
+        assert caught.value.sentence == "The {label} may not hold a user name or a password."
+
+
+def test_a_blank_in_a_pictures_url_is_escaped() -> None:
+    assert Picture().read("http://a.test/my photo.png") == "http://a.test/my%20photo.png"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://a.test/x.png?w=1&name=cat", None),
+        ("HTTP://A.test/ä.png", None),
+        ("https://a.test/3f786850-e387-550f-daba-836ed7e6dc88.png", None),
+        ("https://a.test/files/3f786850-e387-550f-daba-836ed7e6dc88/x", None),
+        ("http://user:word@a.test/", "http://***@a.test/"),
+        ("http://user@a.test:80/x", "http://***@a.test:80/x"),
+        ("http://a.test/?token=abc&size=1", "http://a.test/?token=***&size=1"),
+        ("http://a.test/?X-Amz-Signature=ab12&X-Amz-Expires=9", "http://a.test/?X-Amz-Signature=***&X-Amz-Expires=9"),
+        (
+            "http://a.test/?api_key=x&apiKey=y&sig=z&design=oak",
+            "http://a.test/?api_key=***&apiKey=***&sig=***&design=oak",
+        ),
+        ("http://a.test/?q=A1b2C3d4E5f6G7h8", "http://a.test/?q=***"),
+        ("http://a.test/?A1b2C3d4E5f6G7h8", "http://a.test/?***"),
+        ("http://a.test/#access", "http://a.test/#***"),
+        ("https://hooks.test/services/T00/B00/xAbCdEfGh1JkLmNoPqRsTuVw", "https://hooks.test/services/T00/B00/***"),
+        ("http://[", "***"),
+    ],
+)
+def test_secrets_are_hidden_and_nothing_else(url: str, shown: str | None) -> None:
+    assert shown_url(url) == (url if shown is None else shown)
+
+
+def test_urls_in_a_text_are_shown_without_their_secrets() -> None:
+    text = 'tried "http://u:p@a.test/x" and https://b.test/?key=1, twice'
+    assert without_secrets(text) == 'tried "http://***@a.test/x" and https://b.test/?key=***, twice'.replace(
+        "***,", "***"
+    )
+
+
+@given(st.text())
+def test_showing_never_raises_and_shows_the_same_again(text: str) -> None:
+    assert shown_url(shown_url("http://" + text)) == shown_url("http://" + text)
