@@ -56,14 +56,18 @@ class UnreadableBody(RequestError):
 
 
 class InvalidFields(RequestError):
-    """Bad fields: `fields` maps each one's name to its messages, in the contract's words."""
+    """Bad fields: `fields` maps each one's name to its messages, in the contract's words.
 
-    def __init__(self, fields: Mapping[str, list[str]]) -> None:
+    `reason` says of a picture's bytes what is wrong, for where they came from a URL.
+    """
+
+    def __init__(self, fields: Mapping[str, list[str]], reason: str = "") -> None:
         super().__init__(", ".join(fields))
         self.fields = dict(fields)
+        self.reason = reason
 
-    def __reduce__(self) -> tuple[type["InvalidFields"], tuple[dict[str, list[str]]]]:
-        return InvalidFields, (self.fields,)
+    def __reduce__(self) -> tuple[type["InvalidFields"], tuple[dict[str, list[str]], str]]:
+        return InvalidFields, (self.fields, self.reason)
 
 
 class InvalidKey(RequestError):

@@ -16,6 +16,10 @@ LONGEST_HOST = 253
 LONGEST_LABEL = 63
 LABEL = re.compile(r"[A-Za-z0-9_-]+")
 
+URL_START = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+DATA_HEAD = re.compile(r"[^,]{0,256}\bbase64\b[^,]{0,256},", re.IGNORECASE)
+"""What a data URI writes before its base64."""
+
 HIDDEN = "***"
 URL_IN_TEXT = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
 SECRET_NAME = re.compile(
@@ -36,6 +40,11 @@ class UrlRefused(ValueError):
     def __init__(self, why: str, sentence: str = INVALID) -> None:
         super().__init__(why)
         self.sentence = sentence
+
+
+def looks_like_url(text: str) -> bool:
+    """Whether an init image names a place, of any scheme, and does not hold the picture itself."""
+    return URL_START.match(text) is not None
 
 
 def require_callable(text: str) -> httpx2.URL:

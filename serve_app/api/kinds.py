@@ -3,18 +3,16 @@
 A kind refuses what the field cannot take. It knows nothing of field names and defaults.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from serve_app.api.values import Refusal, as_integer, as_number, as_text, check_within, split_commas
-from serve_app.urls import UrlRefused, require_callable
+from serve_app.urls import UrlRefused, looks_like_url, require_callable
 
 Schema = dict[str, object]
 
 SEEDS = 2**32
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
@@ -230,7 +228,7 @@ class Picture:
         if isinstance(value, bytes):
             return value
         text = as_text(value).strip()
-        return _callable(text.replace(" ", "%20")) if _URL.match(text) else text
+        return _callable(text.replace(" ", "%20")) if looks_like_url(text) else text
 
     def schema(self) -> Schema:
         return {"type": "string"}

@@ -5,19 +5,18 @@ Works on text alone; what the base64 decodes to is the business of `inputs.decod
 
 import re
 
-_BASE64_HEAD = re.compile(r"[^,]{0,256}\bbase64\b[^,]{0,256},", re.IGNORECASE)
-"""What a data URI writes before its base64."""
+from serve_app.urls import DATA_HEAD, looks_like_url
+
 _LINE_BREAK = re.compile(r"[\r\n]+")
 _FOLD = re.compile(r" +[\r\n]+ *|[\r\n]+ +")
-_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PICTURE_AS_TEXT = re.compile(rb"\s*(?:[a-z][a-z0-9+.-]*://|data:|[A-Za-z0-9+/_-]{16})", re.IGNORECASE)
 
 
 def with_plus(value: str) -> str:
     """A form's value whose unescaped `+` became blanks, with them again; a URL is left as it is."""
-    if " " not in value or _URL.match(value):
+    if " " not in value or looks_like_url(value):
         return value
-    head = _BASE64_HEAD.match(value)
+    head = DATA_HEAD.match(value)
     start = head.end() if head else 0
     return value[:start] + _plus_for_blanks(value[start:])
 

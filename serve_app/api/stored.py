@@ -1,7 +1,7 @@
 """Requests as the records keep them: JSON, without the data of a picture and the secrets of URLs."""
 
 from serve_app.api.wire import Img2ImgRequest
-from serve_app.urls import shown_url
+from serve_app.urls import looks_like_url, shown_url
 
 UPLOADED = "uploaded file"
 INLINE = "base64 image"
@@ -23,4 +23,4 @@ def shown_picture(picture: str | bytes) -> str:
     """The URL less its secrets, else words: the data of a picture is neither kept nor sent back."""
     if isinstance(picture, bytes) or picture == UPLOADED:
         return UPLOADED
-    return shown_url(picture) if picture[:8].lower().startswith(("http://", "https://")) else INLINE
+    return shown_url(picture) if looks_like_url(picture) else INLINE

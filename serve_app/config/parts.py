@@ -39,7 +39,7 @@ class AuthConfig(Part):
 class ApiConfig(Part):
     """How the ingress talks."""
 
-    public_url: str | None = None
+    public_url: str | None = Field(None, pattern=HTTP_URL)
     """Links start with this, e.g. https://images.example.com; None: with the host the client used."""
     errors_as_200: bool = False
     """Answer application errors with HTTP 200, as the hosted API did in 2023."""

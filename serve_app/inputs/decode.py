@@ -21,6 +21,7 @@ from serve_app.config import IMPORTED_FROM, InputsConfig
 from serve_app.errors import DecoderUnavailable, InvalidFields
 from serve_app.inputs.decode_child import LENGTH, REPLY, Verdict
 from serve_app.messages import Pixels
+from serve_app.urls import DATA_HEAD
 
 CHILD_MODULE = "serve_app.inputs.decode_child"
 START_TIMEOUT_S = 30.0
@@ -36,21 +37,13 @@ TOO_LATE = "The init image takes too long to read."
 NO_PICTURE = "not a PNG, JPEG or WebP"
 DAMAGED = "the picture is damaged or cut off"
 
-URL_START = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
-BASE64_HEAD = re.compile(r"[^,]{0,256}\bbase64\b[^,]{0,256},", re.IGNORECASE)
-"""What a data URI writes before its base64."""
 LINE_BREAK = re.compile(r"[ \t]*[\r\n]\s*")
 NO_DIGIT = re.compile(r"[^A-Za-z0-9+/]")
 FILE_NAME = re.compile(r"[^,<>\"\n]{1,300}\.[A-Za-z0-9]{2,5}(?:[?#].*)?")
 URL_SAFE_TO_PLAIN = str.maketrans("-_", "+/")
 
 logger = logging.getLogger(__name__)
-
-
-def looks_like_url(text: str) -> bool:
-    """Whether an init_image names a place, of any scheme, and does not hold the picture itself."""
-    return URL_START.match(text) is not None
 
 
 def decode_base64(text: str) -> bytes:
@@ -61,7 +54,7 @@ def decode_base64(text: str) -> bytes:
     """
     if FILE_NAME.fullmatch(text.strip()):
         raise refusal(WANTED)
-    head = BASE64_HEAD.match(text)
+    head = DATA_HEAD.match(text)
     if head is None and DATA_URI.match(text):
         raise not_base64("a data URI says ;base64, before its data")
     payload = text[head.end() :] if head else text
@@ -101,17 +94,9 @@ def not_base64(why: str) -> InvalidFields:
     return refusal(f"The init image must be valid base64: {why}.")
 
 
-def refusal(sentence: str) -> InvalidFields:
-    """The failure that tells a client about its init image."""
-    return InvalidFields({"init_image": [sentence]})
-
-
-class PictureRefused(InvalidFields):
-    """These bytes give no picture: the field's sentence, and the same as a reason behind a URL's failure."""
-
-    def __init__(self, sentence: str, reason: str) -> None:
-        super().__init__({"init_image": [sentence]})
-        self.reason = reason
+def refusal(sentence: str, reason: str = "") -> InvalidFields:
+    """The failure that tells a client about its init image; `reason` is for one that came from a URL."""
+    return InvalidFields({"init_image": [sentence]}, reason)
 
 
 class ImageDecoder:
@@ -136,32 +121,32 @@ class ImageDecoder:
     async def decode(self, data: bytes) -> Pixels:
         """RGB in sRGB, uint8, shape (height, width, 3), read-only: the first frame, upright, on white.
 
-        PNG, JPEG and WebP by content; large ones at a scale that covers any job. Raises PictureRefused for everything
+        PNG, JPEG and WebP by content; large ones at a scale that covers any job. Raises InvalidFields for everything
         else, and for pictures over the caps of bytes, pixels and seconds; DecoderUnavailable where no child comes up.
         """
         most = self._config.max_image_bytes
         if len(data) > most:
-            raise PictureRefused(f"The init image may not be greater than {most} bytes.", f"larger than {most} bytes")
+            raise refusal(f"The init image may not be greater than {most} bytes.", f"larger than {most} bytes")
         try:
             async with self._exclusive_child() as child, asyncio.timeout(self._config.decode_timeout_s):
                 verdict, pixels = await child.ask(data)
         except TimeoutError as error:
             logger.warning("The decoder's child was late over %d bytes", len(data))
-            raise PictureRefused(TOO_LATE, "the picture takes too long to read") from error
+            raise refusal(TOO_LATE, "the picture takes too long to read") from error
         except (EOFError, ConnectionError) as error:
             logger.warning("The decoder's child was lost over %d bytes: %r", len(data), error)
-            raise PictureRefused(NOT_AN_IMAGE, DAMAGED) from error
+            raise refusal(NOT_AN_IMAGE, DAMAGED) from error
         if verdict is Verdict.OK:
             return pixels
         raise self._refusal(verdict)
 
-    def _refusal(self, verdict: Verdict) -> "PictureRefused":
+    def _refusal(self, verdict: Verdict) -> InvalidFields:
         most = self._config.max_image_pixels
         if verdict is Verdict.TOO_MANY_PIXELS:
-            return PictureRefused(f"The init image may not be greater than {most} pixels.", f"more than {most} pixels")
+            return refusal(f"The init image may not be greater than {most} pixels.", f"more than {most} pixels")
         if verdict is Verdict.DAMAGED:
-            return PictureRefused(NOT_AN_IMAGE, DAMAGED)
-        return PictureRefused(WRONG_TYPE if verdict is Verdict.WRONG_TYPE else NOT_AN_IMAGE, NO_PICTURE)
+            return refusal(NOT_AN_IMAGE, DAMAGED)
+        return refusal(WRONG_TYPE if verdict is Verdict.WRONG_TYPE else NOT_AN_IMAGE, NO_PICTURE)
 
     @asynccontextmanager
     async def _exclusive_child(self) -> AsyncIterator["DecodeChild"]:

@@ -15,7 +15,7 @@ from serve_app.api.stored import stored_request
 from serve_app.api.wire import Img2ImgRequest
 from serve_app.config import AppConfig, ModelEntry
 from serve_app.errors import ImageFetchFailed, InvalidFields, RecordsUnavailable
-from serve_app.inputs.decode import ImageDecoder, PictureRefused, decode_base64, looks_like_url
+from serve_app.inputs.decode import ImageDecoder, decode_base64
 from serve_app.inputs.fetch import ImageFetcher
 from serve_app.inputs.fit import cover_crop, target_size
 from serve_app.inputs.guard import Network, is_permitted, written_address
@@ -30,7 +30,7 @@ from serve_app.prompts.enhance import enhance
 from serve_app.prompts.weights import parse_weights
 from serve_app.service.driver import Driver
 from serve_app.service.own_pictures import OwnPictures
-from serve_app.urls import require_callable, shown_url
+from serve_app.urls import looks_like_url, require_callable, shown_url
 
 TRIES = 3
 """A commit whose answer got lost is made sure of by the same call again."""
@@ -85,7 +85,7 @@ class GivenPictures:
             data = await self._fetcher.fetch(url)
         try:
             return await self._decoder.decode(data)
-        except PictureRefused as refused:
+        except InvalidFields as refused:
             logger.warning("no init image from %s: %s", shown_url(url), refused.reason)
             raise ImageFetchFailed(refused.reason, refused.reason) from refused
 

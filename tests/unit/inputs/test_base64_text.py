@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.errors import InvalidFields
-from serve_app.inputs.decode import decode_base64, looks_like_url
+from serve_app.inputs.decode import decode_base64
+from serve_app.urls import looks_like_url
 
 DATA = st.binary(min_size=1, max_size=200)
 
