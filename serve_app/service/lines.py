@@ -11,7 +11,7 @@ from collections.abc import Callable
 from starlette.types import Scope
 
 from serve_app.api.problems import problem, text_of
-from serve_app.errors import DarkroomError, GenerationFailed
+from serve_app.errors import DarkroomError, GenerationFailed, ImageFetchFailed
 from serve_app.jobs.job_json import read_job
 from serve_app.jobs.leases import Outcome
 from serve_app.jobs.records import JobRecord, State
@@ -47,7 +47,10 @@ def refusal_line(method: str, path: str, client: str, error: DarkroomError) -> s
     status, body, _ = problem(error)
     told = body["message"]
     reason = " ".join(" ".join(some) for some in told.values()) if isinstance(told, dict) else str(told)
-    return printable(f"refused {method} {path} from {client}: {status} {reason}")
+    inner = (
+        f" ({error.detail})" if isinstance(error, ImageFetchFailed) else ""
+    )  # the address, which its sender is not told
+    return printable(f"refused {method} {path} from {client}: {status} {reason}{inner}")
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.deployments.test_ingress import client_of, ended_job
+from tests.unit.deployments.over_asgi import client_of
+from tests.unit.deployments.test_ingress import ended_job
 from tests.unit.service.stand_in import PATH, bench
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.errors import InvalidFields, InvalidKey, RouteNotFound
+from serve_app.errors import ImageFetchFailed, InvalidFields, InvalidKey, RouteNotFound
 from serve_app.jobs.leases import Outcome
 from serve_app.jobs.records import State
 from serve_app.jobs.stopwatch import Stage
@@ -34,6 +34,11 @@ def test_a_refused_request_is_told_with_its_path_and_its_reasons() -> None:
     reasons = "The prompt field is required. The width must be an integer."
     assert told == f"refused POST /api/v3/img2img from 10.0.0.7: 422 {reasons}"
     assert refusal_line("POST", "/nowhere", "a", RouteNotFound("x")) == "refused POST /nowhere from a: 404 Not found"
+    failed = ImageFetchFailed("a.test leads to 10.0.0.1, which is not public", "its host has no public address")
+    assert refusal_line("POST", "/x", "a", failed).endswith(
+        ": 422 Unable to fetch image from provided URL: its host has no public address"
+        " (a.test leads to 10.0.0.1, which is not public)"
+    )
 
 
 @pytest.mark.parametrize(
