@@ -77,6 +77,10 @@ def secret(service: Service) -> str:
     return asyncio.run(read())
 
 
+OUTCOME = ("nsfw_content_detected", "pictures", "timings")
+"""What every channel tells of a result."""
+
+
 def status_becomes(service: Service, id: int, status: str) -> None:
     """Wait until a fetch tells this webhook_status."""
     until = time.monotonic() + PATIENCE_S
@@ -94,7 +98,7 @@ def test_a_finished_job_is_told_once_and_signed(service: Service, receiver: Rece
     done = fetched(service, id)
     assert payload == {
         "status": "success", "track_id": 77,
-        **{name: done[name] for name in ("id", "output", "generationTime", "meta")},
+        **{name: done[name] for name in ("id", "output", "generationTime", "meta", *OUTCOME)},
     }  # fmt: skip
     status_becomes(service, id, "delivered")
     time.sleep(1.5)

@@ -10,17 +10,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import MetaData, text
 
 from serve_app.errors import ConfigError, RecordsUnavailable
 from serve_app.jobs.database import MIGRATIONS, Database, migrate, one_node_only
 from serve_app.jobs.engines import migration_engine, parse_url
 from serve_app.jobs.outbox import Outbox
-from serve_app.jobs.records import JobRecords
+from serve_app.jobs.records import JobRecords, _row
 from serve_app.jobs.tables import metadata
 from tests.conftest import free_port
 from tests.records.conftest import sqlite_url
-from tests.records.making import accept, read
+from tests.records.making import OURS, accept, new_job, read
 
 FRESH = "fresh"
 PROCESSES = 4
@@ -66,17 +66,19 @@ async def test_migrating_again_keeps_what_is_there(database_url: str, records: J
 
 async def test_jobs_of_the_first_shape_are_kept(fresh_url: str) -> None:
     (Path(parse_url(fresh_url).database or "").parent).mkdir(parents=True, exist_ok=True)
-    engine = migration_engine(parse_url(fresh_url))
+    engine, new = migration_engine(parse_url(fresh_url)), new_job()
     with engine.begin() as connection:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(MIGRATIONS))
         command.upgrade(config, "0001")
+        (first := MetaData()).reflect(connection)
+        connection.execute(first.tables["jobs"].insert().values(_row(new, OURS, 7, 7)))
     engine.dispose()
-    database = Database(fresh_url)
-    accepted = await accept(JobRecords(database))
     migrate(fresh_url)
-    assert await read(JobRecords(database)) == accepted.record
-    assert await Outbox(database).status_of(accepted.record.id) == ""
+    database = Database(fresh_url)
+    record = await read(JobRecords(database))
+    assert (record.file_prefix, record.job, record.links, record.result) == (new.file_prefix, new.job, new.links, None)
+    assert await Outbox(database).status_of(record.id) == ""
     await database.close()
 
 
