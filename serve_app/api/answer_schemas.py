@@ -120,7 +120,9 @@ MESSAGE: Schema = {
     "description": "A text; for bad fields, each one's name with its sentences.",
     "additionalProperties": STRINGS,
 }
-FAILED = whole({"status": {"const": "failed"}, "id": JOB_ID, "message": MESSAGE, "output": {"const": ""}})
+FAILED = whole(
+    {"status": {"const": "failed"}, "id": JOB_ID, "message": MESSAGE, "output": {"const": ""}}, track_id=TRACK_ID
+)
 UNKNOWN_JOB = whole(
     {
         "status": {"const": "failed"},

@@ -85,7 +85,7 @@ def processing(view: JobView) -> Answer:
 
 def failed(view: JobView) -> Answer:
     """The answer to a fetch of a job that failed or was cancelled."""
-    return {"status": "failed", "id": view.id, "message": why_ended(view), "output": ""}
+    return {"status": "failed", "id": view.id, "message": why_ended(view), "output": "", **_track_id(view)}
 
 
 def webhook_payload(view: JobView, outputs: Sequence[str]) -> Answer:

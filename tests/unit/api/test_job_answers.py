@@ -107,6 +107,8 @@ def test_a_fetch_of_a_failed_job_says_why() -> None:
 
 def test_a_fetch_of_a_cancelled_job_says_so() -> None:
     assert fetched(CANCELLED, ())["message"] == "The request was cancelled"
+    assert fetched(asking(CANCELLED, track_id=7), ())["track_id"] == 7, "as in its webhook"
+    assert_valid(fetched(asking(CANCELLED, track_id=7), ()), FAILED_SCHEMA)
     assert_valid(fetched(CANCELLED, ()), FAILED_SCHEMA)
 
 
