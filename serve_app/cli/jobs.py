@@ -88,11 +88,14 @@ def _row(job: JobRecord) -> tuple[str, ...]:
 
 def _whole(job: JobRecord) -> dict[str, object]:
     """As JSON; what is JSON in the record is nested and not quoted."""
-    hidden = _without_secrets(job)
-    return {**asdict(job), **hidden, "request": json.loads(hidden["request"] or ""), "job": json.loads(job.job)}
+    nested = {"request": json.loads(without_secrets(job.request)), "job": json.loads(job.job)}
+    return {**asdict(job), **_without_secrets(job), **nested}
 
 
-def _without_secrets(job: JobRecord) -> dict[str, str | None]:
-    """The fields that hold URLs of strangers, as they are shown."""
-    webhook = None if job.webhook is None else shown_url(job.webhook)
-    return {"webhook": webhook, "request": without_secrets(job.request)}
+def _without_secrets(job: JobRecord) -> dict[str, object]:
+    """The fields that hold URLs, as they are shown: strangers' may hold passwords, and links of ours signatures."""
+    return {
+        "webhook": None if job.webhook is None else shown_url(job.webhook),
+        "request": without_secrets(job.request),
+        "links": tuple(shown_url(link) for link in job.links),
+    }

@@ -28,7 +28,7 @@ HEADERS = {
     "User-Agent": "Mozilla/5.0 (compatible; Darkroom)",
 }
 """Some servers send pictures to no client but a browser, and say so by this word."""
-UNDEMANDING = {**HEADERS, "Accept": "*/*", "Accept-Encoding": "*"}
+UNDEMANDING = {**HEADERS, "Accept": "*/*", "Accept-Encoding": "identity, gzip, deflate"}
 """For a server that has nothing acceptable (406): whatever it has."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 

@@ -49,6 +49,20 @@ async def test_a_dead_host_does_not_hold_up_a_good_one(database: Database, recei
 
 
 @on_sqlite_alone
+@pytest.mark.parametrize("url", ["http://user:hidden@127.0.0.1:9/", "http://10.0.0.1/", "ftp://127.0.0.1/"])
+async def test_a_webhook_that_can_never_be_sent_is_given_up_at_once_with_the_reason(
+    database: Database, deliverer: Deliverer, url: str
+) -> None:
+    await put(database, [url])
+    assert await deliverer.round(time.time()) == 1
+    record = await marked(database)
+    assert (record.state, record.attempts) == (HookState.DEAD, 1)
+    assert record.last_error is not None
+    assert record.last_error.startswith("TargetRefused: ")
+    assert "hidden" not in record.last_error
+
+
+@on_sqlite_alone
 async def test_a_fast_host_is_not_slowed_to_its_slots_a_round(database: Database, receiver: HookReceiver) -> None:
     async with delivering(database, per_host=2) as deliverer:
         entries = await put(database, [f"{receiver.url}/"] * 30)

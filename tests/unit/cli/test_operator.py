@@ -15,7 +15,7 @@ from serve_app.jobs.database import Database, migrate
 from serve_app.jobs.hook_secrets import HookSecrets
 from serve_app.jobs.keys import make_key
 from serve_app.jobs.leases import Leases
-from serve_app.jobs.outbox import Outbox
+from serve_app.jobs.outbox import Outbox, make_entry
 from serve_app.jobs.records import JobRecord, JobRecords, State
 from tests.records.making import NOW, OURS, URL, accept, beat, hook, outcome, read
 
@@ -142,6 +142,27 @@ def test_webhooks_are_listed_with_what_their_receivers_said() -> None:
     (hook,) = told("webhooks", "list", "--state", "dead")
     assert (hook["id"], hook["last_status"], hook["created_at"]) == (id, 500, NOW)
     assert told("webhooks", "list", "--state", "delivered") == []
+
+
+def test_no_list_shows_the_secrets_of_urls() -> None:
+    secret_url, link = (
+        "https://user:hidden1@good.test/hook?token=hidden2",
+        "https://b.test/a.png?X-Amz-Signature=hidden3",
+    )
+
+    async def make(database: Database) -> None:
+        request = f'{{"init_image": "{secret_url}", "prompt": "a star"}}'
+        await accept(JobRecords(database), 7, webhook=secret_url, links=(link,), request=request)
+        entry = make_entry(7, "first", secret_url, {"id": 7}, NOW)
+        await Leases(database).end(7, 1, outcome(State.SUCCESS, entry), NOW + 20)
+
+    on_records(make)
+    for command in (("webhooks", "list"), ("jobs", "show", "7"), ("jobs", "list")):
+        for shape in ((), ("--json",)):
+            shown = darkroom(*command, *shape).stdout
+            assert "hidden" not in shown, command
+    (hook,) = told("webhooks", "list")
+    assert hook["url"] == "https://***@good.test/hook?token=***"
 
 
 @pytest.mark.parametrize("all_dead", [True, False])

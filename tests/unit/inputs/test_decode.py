@@ -3,6 +3,7 @@
 import struct
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,3 +169,22 @@ async def test_only_the_first_frame_of_an_animation_is_read(decoder: ImageDecode
     frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue", "blue")]
     data = encoded(frames[0], image_format, save_all=True, append_images=frames[1:], lossless=True)
     assert (await decoder.decode(data))[8, 8].tolist() == [255, 0, 0]
+
+
+async def test_a_phones_48_megapixels_are_taken_at_a_scale_that_covers_a_job_and_in_little_memory() -> None:
+    decoder = ImageDecoder(InputsConfig())
+    photo = Image.linear_gradient("L").resize((8064, 6048)).convert("RGB")
+    pixels = await decoder.decode(encoded(photo, "JPEG", quality=50))
+    status = Path(f"/proc/{decoder.child_pid}/status").read_text()
+    (peak_kib,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    await decoder.close()
+    assert pixels.shape == (1512, 2016, 3)
+    assert peak_kib < 128 * 1024, "48 megapixels of RGB alone are 139 MiB"
+
+
+async def test_a_large_png_is_brought_down_by_whole_factors() -> None:
+    decoder = ImageDecoder(InputsConfig())
+    pixels = await decoder.decode(encoded(Image.linear_gradient("L").resize((4200, 6300)), "PNG", compress_level=1))
+    await decoder.close()
+    assert pixels.shape == (3150, 2100, 3)
+    assert abs(int(pixels[1575, 1000, 0]) - 127) <= 1
