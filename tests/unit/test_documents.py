@@ -9,7 +9,7 @@ import subprocess
 import pytest
 import yaml
 
-from serve_app.config import AppConfig
+from serve_app.config import PROJECT, AppConfig
 from tests.documents import MARKS, OURS, SHELLS, Block, blocks, commands, fault, inline_commands
 
 OTHER_NAMES = ("shell", "console", "zsh", "py", "python3", "yml")
@@ -47,6 +47,22 @@ def test_every_yaml_block_is_a_part_of_a_configuration(block: Block) -> None:
 @pytest.mark.parametrize(("page", "code"), inline_commands())
 def test_every_command_in_the_text_names_what_there_is(page: str, code: str) -> None:
     assert [found for words in commands(code) if (found := fault(words))] == [], page
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("demo", ".venv/bin/darkroom demo --host 127.0.0.1 --port 8123"),
+        ("serve", ".venv/bin/darkroom serve --host 127.0.0.1 --port 8123 --config 'my own.yaml' --data-dir 'my data'"),
+        ("key", ".venv/bin/darkroom keys create 'phone' --config 'my own.yaml' --data-dir 'my data'"),
+    ],
+)
+def test_make_calls_the_same_commands(target: str, line: str) -> None:
+    variables = ("PORT=8123", "CONFIG=my own.yaml", "DATA_DIR=my data", "NAME=phone")
+    make = ["make", "--dry-run", "-o", ".venv/.installed", target, *variables]
+    printed = subprocess.run(make, cwd=PROJECT, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert printed.splitlines()[-1].strip() == line
+    assert [found for words in commands(line) if (found := fault(words))] == []
 
 
 @pytest.mark.parametrize(
