@@ -17,10 +17,14 @@ from uvicorn.protocols.http import auto
 from serve_app.api.gate.rules import Rules
 from serve_app.api.problems import problem
 from serve_app.config import ApiConfig
-from serve_app.errors import DarkroomError, HeadTooSlow, UnreadableBody
+from serve_app.errors import DarkroomError, HeadTooLarge, HeadTooSlow, UnreadableBody
 
 FILES_SPARED = 512
 """Open files that are left for everything but clients' connections."""
+LONGEST_HEAD = 64 * 1024
+"""Bytes of a request line and headers that come bit by bit."""
+MOST_BEHIND = 32
+"""Requests that a client may send before the first one's answer."""
 _UVICORNS: type[asyncio.Protocol] = auto.AutoHTTPProtocol
 
 
@@ -46,7 +50,7 @@ class Connection(_UVICORNS):  # type: ignore[valid-type, misc]
         self._limits = limits
         self._head: asyncio.TimerHandle | None = None
         self._write: asyncio.TimerHandle | None = None
-        self._spoke = False
+        self._head_bytes = 0  # of a head that is not complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """A new client; where there are too many, the one that has asked for nothing for the longest has to go."""
@@ -57,10 +61,16 @@ class Connection(_UVICORNS):  # type: ignore[valid-type, misc]
 
     def data_received(self, data: bytes) -> None:
         """More of a head or of a body."""
-        self._spoke = True
         super().data_received(data)
+        if len(getattr(self, "pipeline", ())) > MOST_BEHIND:
+            self.transport.abort()
         if self._asks:
             self._head_is_here()
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > LONGEST_HEAD and not self.transport.is_closing():
+            self.transport.write(_last_answer(HeadTooLarge(f"{self._head_bytes} bytes")))
+            self.transport.close()
         elif self._head is None:
             self._await_head()
 
@@ -101,6 +111,7 @@ class Connection(_UVICORNS):  # type: ignore[valid-type, misc]
         self._head = self.loop.call_later(self._limits.rules.head_timeout_s, self._no_head)
 
     def _head_is_here(self) -> None:
+        self._head_bytes = 0
         self.waiting.pop(self, None)
         if self._head is not None:
             self._head.cancel()
@@ -109,7 +120,7 @@ class Connection(_UVICORNS):  # type: ignore[valid-type, misc]
     def _no_head(self) -> None:
         if self._asks or self.transport.is_closing():
             return
-        if self._spoke:
+        if self._head_bytes:
             self.transport.write(_last_answer(HeadTooSlow()))
         self.transport.close()
         self.loop.call_later(self._limits.rules.write_timeout_s, self.transport.abort)

@@ -275,9 +275,10 @@ class Ingress:
 
     async def _tell(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, DarkroomError)
-        told_of(self._refusals, request.scope, error)
         # Who polls a picture's link takes 200 for the picture, in every mode.
         is_link = request.url.path.startswith(routes.FILES_PATH + "/")
+        if not (is_link and isinstance(error, RouteNotFound)):  # many poll a link until its picture is there
+            told_of(self._refusals, request.scope, error)
         return _answer(problem(error, errors_as_200=self._config.api.errors_as_200 and not is_link))
 
     async def _tell_http(self, request: Request, error: Exception) -> Response:

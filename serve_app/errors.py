@@ -13,6 +13,7 @@ DarkroomError
 │   ├── KeylessBodyTooLarge      it has more than are read before a key is known
 │   ├── BodyNotTaken             a body came with a request that has none
 │   ├── BodyTooSlow              the body stopped coming, or came too slowly
+│   ├── HeadTooLarge             the request line and headers have more bytes than the server reads
 │   ├── HeadTooSlow              the request line and headers did not come in time
 │   ├── ImageFetchFailed         the init image's URL gave no picture
 │   ├── IdempotencyConflict      an Idempotency-Key was used with another body
@@ -104,6 +105,10 @@ class BodyNotTaken(RequestError):
 
 class BodyTooSlow(RequestError):
     """The body stopped coming, or came more slowly than the server waits for."""
+
+
+class HeadTooLarge(RequestError):
+    """The request line and headers have more bytes than the server reads."""
 
 
 class HeadTooSlow(RequestError):

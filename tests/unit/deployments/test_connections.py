@@ -1,6 +1,7 @@
 """Connections whose clients send no head, or read no answer, are closed: over real sockets on this machine."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -114,6 +115,30 @@ async def test_what_is_no_http_is_refused_in_the_contracts_form(
         head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert json.loads(body) == {"status": "error", "message": "Invalid API Request"}
+
+
+async def test_a_head_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(monkeypatch) as server, connected(server, HALF) as (reader, writer):
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                writer.write(b"a" * 10_000)
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            assert (await reader.read(-1)).startswith(b"HTTP/1.1 431 ")
+        await until(lambda: not server.server_state.connections)
+
+
+async def test_a_few_requests_may_come_before_an_answer_and_many_end_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with served(monkeypatch) as server:
+        async with connected(server, one * 5) as (reader, _):
+            for _ in range(5):
+                assert b" 200 " in await reader.readuntil(b"0\r\n\r\n")
+        async with connected(server, one * 1000) as (reader, _):
+            with contextlib.suppress(ConnectionError):
+                assert (await reader.read(-1)).count(b" 200 ") < 1000
 
 
 async def test_a_connection_that_sends_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,7 @@ async def test_refused_requests_and_unmatched_paths_are_told_to_the_operator(
     monkeypatch.setattr(LINES, "handle", told.append)
     monkeypatch.setattr(LINES, "isEnabledFor", lambda _: True)
     async with bench(tmp_path) as one, client_of(one, monkeypatch) as client:
+        await client.get("/files/00000000-0000-0000-0000-000000000000-0.png")  # as those do who poll a future link
         await client.post("/no/such/path", headers={"key": "secret-key"})
         await client.post("/api/v3/img2img", json={"key": "secret-key", "prompt": "a secret"}, headers={"key": ""})
         await client.post("/api/v3/img2img", json={"prompt": "a secret", "width": "x"})
