@@ -4,6 +4,7 @@ Asked however often, the parts are asked once in a while: everybody who comes me
 """
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -19,7 +20,7 @@ Check = Callable[[], Awaitable[object]]
 
 
 class Readiness:
-    """Belongs to one event loop."""
+    """Belongs to one event loop. Make it outside of requests."""
 
     def __init__(
         self,
@@ -30,6 +31,8 @@ class Readiness:
         self._parts = parts
         self._patience_s = patience_s
         self._clock = clock
+        # What is asked must not see the request that asks: Serve would cancel it as soon as that client hangs up.
+        self._context = contextvars.copy_context()
         self._asked_at = -FRESH_S
         self._asking: asyncio.Task[tuple[str, ...]] | None = None  # the last round; written by missing()
 
@@ -38,7 +41,7 @@ class Readiness:
         now = self._clock()
         if self._asking is None or (self._asking.done() and now - self._asked_at >= FRESH_S):
             self._asked_at = now
-            self._asking = asyncio.create_task(self._ask(), name="readiness")
+            self._asking = asyncio.get_running_loop().create_task(self._ask(), context=self._context.copy())
         return await asyncio.shield(self._asking)  # a caller that goes away takes nobody's answer along
 
     async def _ask(self) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.api import routes
+from serve_app.api.answers import readiness
 from serve_app.api.application import with_cors
 from serve_app.api.gate.budget import Budget, Full, HeldBody, Hold
 from serve_app.api.gate.judging import ASK_PATH, Judge, answer_asked
@@ -34,6 +36,8 @@ GLANCE_BYTES, GLANCE_S = 64 * 1024, 3.0
 """With a wrong key in a header, a body may still show a good one: so much of it is read, and for so long."""
 LINGER_S, LINGER_BYTES = 2.0, 64 * 2**20
 """How long, and how much, is still read and thrown away behind an early answer."""
+READY_S = 4.0
+"""Longer than the ingress waits for its parts."""
 JUDGED = 3
 """Keys of one body that are looked up before it is whole."""
 
@@ -60,8 +64,10 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        if scope["type"] != "http" or is_health(scope["path"]):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+        elif is_health(scope["path"]):
+            await (self._app if self._asked else self._before_a_proxy)(scope, receive, send)
         elif scope["path"] == ASK_PATH:
             await self._answer_asked(scope, send)
         else:
@@ -70,6 +76,22 @@ class Gate:
                 await self._read(scope, receive, send, rules)
             except _OURS as error:
                 await self._refuse(scope, receive, send, rules, error)
+
+    async def _before_a_proxy(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Health is this process' own. Readiness is the ingress' to tell, unless that is not there: it is missing."""
+        if scope["path"] == routes.HEALTH_PATH and scope["method"] in ("GET", "HEAD"):
+            await _send(send, 200, b'{"status":"ok"}', {})
+            return
+        told: list[Message] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_S):
+                await self._app(scope, receive, _noted(told))
+        if _is_ours(told):
+            for message in told:
+                await send(message)
+        else:
+            status, body, _ = readiness(("ingress",))
+            await _send(send, status, json.dumps(body).encode(), {})
 
     async def _answer_asked(self, scope: Scope, send: Send) -> None:
         rules = await self._judge.rules()
@@ -243,6 +265,19 @@ class _Reading:
                 if (await self._judge.judge(key)).good:
                     self.hold.become_known()
                     return
+
+
+def _noted(told: list[Message]) -> Send:
+    async def note(message: Message) -> None:
+        told.append(message)
+
+    return note
+
+
+def _is_ours(told: list[Message]) -> bool:
+    """Whether an answer is complete and the ingress', not Serve's own in plain text."""
+    whole = len(told) > 1 and not told[-1].get("more_body", False)
+    return whole and Headers(raw=told[0]["headers"]).get("content-type", "").startswith("application/json")
 
 
 def _has_body(headers: Headers) -> bool:

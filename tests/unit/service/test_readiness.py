@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from serve_app.errors import ModelUnavailable, RecordsUnavailable
 from serve_app.service.readiness import FRESH_S, Readiness
 from serve_app.service.replicas import BrokenOff
+from tests.unit.service.stand_in import REQUEST
 
 
 async def answers() -> None:
@@ -55,6 +56,18 @@ async def test_the_parts_are_asked_once_for_all_who_ask_within_a_moment() -> Non
     now[0] += FRESH_S
     await asyncio.gather(*(readiness.missing() for _ in range(50)))
     assert asked == [2]
+
+
+async def test_what_is_asked_does_not_see_the_request_that_asks() -> None:
+    seen = []
+
+    async def look() -> None:
+        seen.append(REQUEST.get())
+
+    readiness = Readiness({"records": look})
+    REQUEST.set("a request")
+    await readiness.missing()
+    assert seen == ["none"]
 
 
 async def test_who_stops_waiting_takes_nobodys_answer_along() -> None:

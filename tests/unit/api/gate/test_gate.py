@@ -250,6 +250,36 @@ async def test_the_gate_before_a_proxy_learns_rules_and_keys_from_the_gate_behin
     assert (await passed(outer, Client([], method="GET", path=ASK_PATH))).status == 404
 
 
+@pytest.mark.parametrize("answer", [b"Path '/readyz' not found.", b"", None])
+async def test_before_a_proxy_health_is_its_own_and_an_ingress_that_is_not_there_is_missing(
+    answer: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.api.gate.gate.READY_S", 0.02)
+
+    async def starting(_: Scope, __: Receive, send: Send) -> None:
+        if answer is None:
+            await asyncio.Event().wait()
+        if answer:
+            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": answer})
+
+    outer = Gate(starting, AskedJudge(starting), asked=False)
+    health = await passed(outer, Client([], method="GET", path="/healthz"))
+    ready = await passed(outer, Client([], method="GET", path="/readyz"))
+    assert (health.status, health.told) == (200, {"status": "ok"})
+    assert (ready.status, ready.told["missing"]) == (503, ["ingress"])
+
+
+async def test_before_a_proxy_readiness_is_what_the_ingress_says() -> None:
+    async def says(_: Scope, __: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": b'{"missing": ["records"]}'})
+
+    ready = await passed(Gate(says, AskedJudge(says), asked=False), Client([], method="GET", path="/readyz"))
+    assert (ready.status, ready.told) == (503, {"missing": ["records"]})
+
+
 async def test_a_page_that_may_call_can_read_what_the_gate_before_a_proxy_refuses() -> None:
     inner = gate_of(Echo(), cors_origins=("https://app.test",))
     outer = Gate(inner, AskedJudge(inner), asked=False)
