@@ -19,6 +19,9 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 LIKE_THE_ROW_ABOVE = b"\x02"
 """The filter type that adds a row's bytes to those above it."""
 PIECE = 4096
+WRITTEN_EXIF = b"Raw profile type exif"
+"""The keyword under which ImageMagick writes EXIF as text, in hexadecimal; kept here as if it were a chunk's name."""
+LARGEST_EXIF = 2**20
 
 Chunks = dict[bytes, bytes]
 
@@ -32,7 +35,7 @@ def essence(data: bytes) -> Essence:
     return Essence(
         _file({name: chunks[name] for name in kept if name in chunks}),
         profile=_profile(chunks),
-        exif=chunks.get(b"eXIf"),
+        exif=chunks.get(b"eXIf") or _written_exif(chunks.get(WRITTEN_EXIF, b"")),
         key=_key(chunks.get(b"tRNS", b""), color),
         depth=depth,
     )
@@ -62,10 +65,10 @@ def _first_of_each(data: bytes) -> Chunks:
     for name, body, checksum in _chunks(data):
         if name == b"IDAT":
             pixels.append(body)
-        elif name in found:
+        elif name in found and not _is_written_exif(name, body):
             continue
         elif checksum == struct.pack("!I", zlib.crc32(body, zlib.crc32(name))):
-            found[name] = bytes(body)
+            found[WRITTEN_EXIF if _is_written_exif(name, body) else name] = bytes(body)
         elif name in (b"IHDR", b"PLTE"):
             raise ValueError(f"{name!r} is damaged")
     return {**found, b"IDAT": b"".join(pixels)}
@@ -115,6 +118,21 @@ def _inflated_profile(body: bytes) -> bytes | None:
     except zlib.error:
         return None
     return profile if 0 < len(profile) <= LARGEST_PROFILE else None
+
+
+def _is_written_exif(name: bytes, body: memoryview) -> bool:
+    return name in (b"tEXt", b"zTXt") and bytes(body[: len(WRITTEN_EXIF) + 1]) == WRITTEN_EXIF + b"\0"
+
+
+def _written_exif(body: bytes) -> bytes | None:
+    """Three lines of head and lines of digits; a text chunk that is deflated has a zero before it."""
+    text = body[len(WRITTEN_EXIF) + 1 :]
+    try:
+        if text.startswith(b"\0"):
+            text = zlib.decompressobj().decompress(text[1:], LARGEST_EXIF)
+        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii")) or None
+    except (zlib.error, ValueError):
+        return None
 
 
 def _numbers(chunks: Chunks, name: bytes, count: int) -> tuple[float, ...]:

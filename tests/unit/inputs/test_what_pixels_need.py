@@ -72,6 +72,8 @@ def deflated(body: bytes) -> bytes:
         chunk(b"sBIT", b"\xff" * 9),
         chunk(b"eXIf", b"garbage"),
         chunk(b"eXIf", b"II*\0\xff\xff\xff\xff"),
+        chunk(b"tEXt", b"Raw profile type exif\0\nexif\n 9\nno digits"),
+        chunk(b"zTXt", b"Raw profile type exif\0\0no deflate"),
         chunk(b"tRNS", b"\0"),
         chunk(b"tRNS", struct.pack("!3H", 1, 2, 3), crc=1),
         chunk(b"acTL", b"\0"),
@@ -286,6 +288,18 @@ async def test_a_palette_with_partial_transparency_shows_white_through(decoder: 
     pixels = await decoder.decode(png(2, 1, 8, 3, b"\0\0\1", *extra))
     assert abs(int(pixels[0, 0, 0]) - 127) <= 1
     assert pixels[0, 1].tolist() == [200, 0, 0]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+async def test_exif_that_a_png_holds_as_text_turns_it(decoder: ImageDecoder, zipped: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+    text = b"\nexif\n%8d\n%s\n" % (len(data), data.hex().encode())
+    body = b"Raw profile type exif\0" + (b"\0" + deflated(text) if zipped else text)
+    kind = b"zTXt" if zipped else b"tEXt"
+    turned = await decoder.decode(png_with(PIXELS, chunk(kind, b"a\0\0"), chunk(kind, body)))
+    assert np.array_equal(turned, np.rot90(PIXELS, -1))
 
 
 async def test_what_pillow_itself_would_refuse_shows_that_the_tests_would_fail_without_us() -> None:
