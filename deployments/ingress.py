@@ -25,10 +25,10 @@ from serve_app.api.gate import Gate, OwnJudge, Rules, return_large_blocks
 from serve_app.api.idempotency import HEADER, idempotency_of
 from serve_app.api.job_resource import cancel_status, job_resource, ticket_answer
 from serve_app.api.links import Links, cache_control
-from serve_app.api.problems import Told, fetch_problem, problem
-from serve_app.api.schema import openapi
+from serve_app.api.problems import Told, fetch_problem, problem, text_of
 from serve_app.api.server_timing import HEADER as SERVER_TIMING
 from serve_app.api.server_timing import server_timing
+from serve_app.api.site import Site
 from serve_app.api.tickets import PARAMETER, Tickets
 from serve_app.api.wire import Img2ImgRequest, check_against, parse_img2img
 from serve_app.config import AppConfig, ModelEntry
@@ -139,9 +139,7 @@ class Ingress:
             (routes.HEALTH_PATH, self._healthz, get),
             (routes.READY_PATH, self._readyz, get),
             (routes.FILES_PATH + "/{name:path}", self._file, get),
-            ("/openapi.json", self._openapi, get),
-            ("/docs", self._docs, get),
-            ("/", self._home, get),
+            *Site(self._config.catalogue, self._base_url).table(),
         ]
 
     async def _img2img(self, request: Request, model_required: bool) -> Response:
@@ -264,22 +262,17 @@ class Ingress:
     async def _readyz(self, _: Request) -> Response:
         return _answer(answers.readiness(await self._readiness.missing()))
 
-    async def _openapi(self, _: Request) -> Response:
-        return JSONResponse(openapi())
-
-    async def _docs(self, _: Request) -> Response:
-        return HTMLResponse(pages.docs(openapi()))
-
-    async def _home(self, _: Request) -> Response:
-        return HTMLResponse(pages.home(self._config.catalogue))
-
     async def _tell(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, DarkroomError)
         # Who polls a picture's link takes 200 for the picture, in every mode.
         is_link = request.url.path.startswith(routes.FILES_PATH + "/")
         if not (is_link and isinstance(error, RouteNotFound)):  # many poll a link until its picture is there
             told_of(self._refusals, request.scope, error)
-        return _answer(problem(error, errors_as_200=self._config.api.errors_as_200 and not is_link))
+        told = problem(error, errors_as_200=self._config.api.errors_as_200 and not is_link)
+        if pages.wants_page(request.method, request.url.path, request.headers.get("accept", "")):
+            status, _, headers = told
+            return HTMLResponse(pages.refused(status, text_of(error)), status, {**pages.PLAIN_HEADERS, **headers})
+        return _answer(told)
 
     async def _tell_http(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -109,7 +109,7 @@ PROCESSING = whole(
         "webhook_status": HOOK_STATUS,
         "fetch_result": STRING | {"description": "Where to POST the key for the result."},
         "id": JOB_ID,
-        "output": {"type": "array", "maxItems": 0},
+        "output": STRINGS | {"maxItems": 0, "description": "Empty until the job is done."},
         "meta": META,
         "future_links": STRINGS | {"description": "What output will hold; 404 until the pictures are there."},
     },
@@ -190,6 +190,7 @@ SHEET = (
 )
 EVENT = whole(STANDING, preview=STRING | {"description": SHEET})
 """The data of one event of the stream."""
+HEALTH = whole({"status": {"const": "ok"}})
 SYSTEM_LOAD = whole(
     {
         "queue_num": COUNT | {"description": "Jobs that have not ended."},
@@ -274,6 +275,7 @@ SCHEMAS: dict[str, Schema] = {
     "WebhookFailure": HOOK_FAILURE,
     "SystemLoad": SYSTEM_LOAD,
     "Readiness": READINESS,
+    "Health": HEALTH,
     "Error": ERROR,
     "ModelList": MODEL_LIST,
     "Model": MODEL,
@@ -281,3 +283,29 @@ SCHEMAS: dict[str, Schema] = {
     "Schedulers": SCHEDULERS,
 }
 """By the names under which the OpenAPI document refers to them."""
+
+DESCRIPTIONS = {
+    "Img2ImgRequest": "A picture and a prompt. Aliases of fields are read too; unknown fields are passed over.",
+    "DefaultModelRequest": "The same where model_id may be left out.",
+    "KeyOnly": "The key, unless a header carries it.",
+    "FetchRequest": "Which job.",
+    "Meta": "What was asked and what is really used.",
+    "Model": "A model as OpenAI's clients read it.",
+    "Success": "The job is done.",
+    "Processing": "The job is not done yet.",
+    "Failed": "The job failed or was cancelled.",
+    "UnknownJob": "No job has this id, or another key made it.",
+    "Job": "A job as a resource.",
+    "JobEvent": "The data of one event.",
+    "Ticket": "What a browser's EventSource shows instead of a key.",
+    "WebhookSuccess": "What a webhook is sent of a job that succeeded.",
+    "WebhookFailure": "What a webhook is sent of a job that failed or was cancelled.",
+    "SystemLoad": "How much is waiting.",
+    "Health": "The process lives.",
+    "Readiness": "Which parts answer.",
+    "Error": "Why a request was refused or failed.",
+    "ModelList": "The catalogue as the hosted API lists it.",
+    "Models": "The catalogue with everything that a request can choose from.",
+    "Schedulers": "The names that scheduler may have.",
+}
+"""Of the schemas, those of bodies too."""

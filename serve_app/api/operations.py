@@ -2,14 +2,12 @@
 
 from serve_app.api import events, idempotency, routes
 from serve_app.api.answer_schemas import STRING
-from serve_app.api.body import FORM, MULTIPART
+from serve_app.api.contents import JSON, body, content, errors, ok
 from serve_app.api.kinds import Schema
 from serve_app.api.problems import TABLE
 from serve_app.api.server_timing import HEADER as SERVER_TIMING
 from serve_app.errors import JobNotFound
 
-JSON = "application/json"
-BODY_TYPES = (JSON, FORM, MULTIPART)
 KEY_WAYS: list[dict[str, list[str]]] = [{"bearer": []}, {"key_header": []}, {}]
 """A bearer token, a header, or none of both, which leaves the body."""
 TIMING: Schema = {
@@ -24,21 +22,32 @@ BODY_STATUSES = [400, 401, 413]
 LINK_PARTS = ("expires", "signature")
 LINK_PART = "Part of the links of jobs with temp."
 FINISHED = ("Success", "Processing")
+MAIN = "/api/v4/dreambooth"
+"""The address that the documentation shows first; the others are the same handlers."""
+MAKE, FETCH, CATALOGUE, JOBS, SERVICE, ALIASES = "Make", "Fetch", "Catalogue", "Jobs", "Service", "Aliases"
+TAGS: dict[str, str] = {
+    MAKE: "A picture and a prompt in, pictures out.",
+    FETCH: "What became of a job that was not done while its request waited.",
+    CATALOGUE: "What a request can choose from.",
+    JOBS: "A job as a resource: progress, cancelling, events.",
+    SERVICE: "The pictures, the queue and the service's health.",
+    ALIASES: "The same under the hosted API's other addresses, for the clients that use them.",
+}
 
 
 def paths() -> dict[str, object]:
     """Every path with its operations by method."""
+    listed = "The catalogue as the hosted API lists it: a bare array, every value a string."
     return {
         **{path: {"post": _img2img(path, model_required=needs)} for path, needs in routes.IMG2IMG_PATHS.items()},
         **{path: {"post": _fetch_by_body(path)} for path in routes.FETCH_PATHS},
         **{path: {"post": _fetch(path, "post"), "get": _fetch(path, "get")} for path in routes.FETCH_ID_PATHS},
-        **{path: {"post": _post(path, "The catalogue", "KeyOnly", "ModelList")} for path in routes.MODEL_LIST_PATHS},
-        routes.SCHEDULERS_PATH: {
-            "post": _post(routes.SCHEDULERS_PATH, "The names of the schedulers", "KeyOnly", "Schedulers")
+        **{
+            path: {"post": _post(path, CATALOGUE, "The catalogue", listed, "KeyOnly", "ModelList")}
+            for path in routes.MODEL_LIST_PATHS
         },
-        routes.SYSTEM_LOAD_PATH: {
-            "post": _post(routes.SYSTEM_LOAD_PATH, "How much is waiting", "KeyOnly", "SystemLoad", [503])
-        },
+        routes.SCHEDULERS_PATH: {"post": _schedulers()},
+        routes.SYSTEM_LOAD_PATH: {"post": _system_load()},
         routes.JOB_PATH: {"get": _job(), "delete": _cancel()},
         routes.JOB_EVENTS_PATH: {"get": _events()},
         routes.JOB_TICKET_PATH: {"post": _ticket()},
@@ -54,14 +63,16 @@ def webhooks() -> dict[str, object]:
     """What the server itself sends: one POST for each job that has ended and had a webhook."""
     operation = {
         "operationId": "job_ended",
+        "tags": [JOBS],
         "summary": "A job has ended",
+        "description": "Sent to the request's webhook, and again until it is answered with 2xx: ten times in 3.5 days.",
         "security": [],
         "parameters": [
             _header("webhook-id", "The same in every attempt.", required=True),
             _header("webhook-timestamp", "Seconds since 1970.", required=True),
             _header("webhook-signature", "After the Standard Webhooks specification.", required=True),
         ],
-        "requestBody": {"content": {JSON: {"schema": _any_of("WebhookSuccess", "WebhookFailure")}}},
+        "requestBody": {"content": {JSON: content("WebhookSuccess", "WebhookFailure")}},
         "responses": {
             "2XX": {"description": "Received. Anything else is tried again."},
             "410": {"description": "Never again."},
@@ -72,8 +83,13 @@ def webhooks() -> dict[str, object]:
 
 def _img2img(path: str, *, model_required: bool) -> Schema:
     request = "Img2ImgRequest" if model_required else "DefaultModelRequest"
+    about = (
+        "Answers with the pictures where they are there within the service's sync window, else with `processing`: "
+        "fetch the job then, or ask for its future links until they are there. The job is written down before it "
+        "starts: a client that hangs up loses nothing."
+    )
     return {
-        **_post(path, "Make pictures from a picture and a prompt", request, "Success"),
+        **_post(path, MAKE, "Make pictures from a picture and a prompt", about, request, *FINISHED),
         "parameters": [
             _header(
                 idempotency.HEADER,
@@ -81,75 +97,99 @@ def _img2img(path: str, *, model_required: bool) -> Schema:
                 "and starts no other.",
             )
         ],
-        "responses": {**_ok(_any_of(*FINISHED), TIMING), **_errors(STATUSES)},
+        "responses": {**ok(*FINISHED, headers=TIMING), **errors(STATUSES)},
     }
 
 
+RESULT = "The result of a job"
+RESULT_ABOUT = "Never starts a job, whatever the body holds. A job is fetched under any address, whichever made it."
+
+
 def _fetch_by_body(path: str) -> Schema:
-    return {**_post(path, "The result of a job", "FetchRequest", "Success"), "responses": _fetched()}
+    told = _post(path, FETCH, RESULT, f"{RESULT_ABOUT} The id stands in the body.", "FetchRequest", *FINISHED)
+    return {**told, "responses": _fetched()}
 
 
 def _fetch(path: str, method: str) -> Schema:
     operation: Schema = {
         "operationId": f"{method}_{_operation_id(path)}",
-        "summary": "The result of a job",
+        "tags": [_tag(path, FETCH)],
+        "summary": RESULT,
+        "description": RESULT_ABOUT,
         "security": KEY_WAYS,
         "parameters": [_job_id()],
         "responses": _fetched(),
     }
-    return operation if method == "get" else {**operation, "requestBody": _body("KeyOnly", required=False)}
+    return operation if method == "get" else {**operation, "requestBody": body("KeyOnly", required=False)}
 
 
 def _fetched() -> dict[str, object]:
-    unknown = {"description": TABLE[JobNotFound][1], "content": {JSON: {"schema": _ref("UnknownJob")}}}
-    return {**_ok(_any_of(*FINISHED, "Failed")), **_errors([*BODY_STATUSES, 503]), "404": unknown}
+    unknown = {"description": TABLE[JobNotFound][1], "content": {JSON: content("UnknownJob")}}
+    return {**ok(*FINISHED, "Failed"), **errors([*BODY_STATUSES, 503]), "404": unknown}
 
 
-def _post(path: str, summary: str, request: str, answer: str, also: list[int] | None = None) -> Schema:
+def _post(path: str, tag: str, summary: str, about: str, request: str, *answers: str) -> Schema:
     return {
         "operationId": _operation_id(path),
+        "tags": [_tag(path, tag)],
         "summary": summary,
+        "description": about,
         "security": KEY_WAYS,
-        "requestBody": _body(request, required=request != "KeyOnly"),
-        "responses": {**_ok(_ref(answer)), **_errors([*BODY_STATUSES, *(also or [])])},
+        "requestBody": body(request, required=request != "KeyOnly"),
+        "responses": {**ok(*answers), **errors(BODY_STATUSES)},
     }
+
+
+def _schedulers() -> Schema:
+    about = "What `scheduler` may be; leave it out for the model's own."
+    return _post(routes.SCHEDULERS_PATH, CATALOGUE, "The names of the schedulers", about, "KeyOnly", "Schedulers")
+
+
+def _system_load() -> Schema:
+    about = "Of all models together."
+    told = _post(routes.SYSTEM_LOAD_PATH, SERVICE, "How much is waiting", about, "KeyOnly", "SystemLoad")
+    return {**told, "responses": {**ok("SystemLoad"), **errors([*BODY_STATUSES, 503])}}
 
 
 def _job() -> Schema:
     return {
         "operationId": "job",
+        "tags": [JOBS],
         "summary": "A job: how far it is, and what came of it",
+        "description": "Only for the key that made it.",
         "security": KEY_WAYS[:2],
         "parameters": [_job_id()],
-        "responses": {**_ok(_ref("Job")), **_errors([401, 404, 503])},
+        "responses": {**ok("Job"), **errors([401, 404, 503])},
     }
 
 
 def _cancel() -> Schema:
-    asked = {"description": "It ends within two seconds.", "content": {JSON: {"schema": _ref("Job")}}}
+    asked = {"description": "It ends within two seconds.", "content": {JSON: content("Job")}}
     return {
         **_job(),
         "operationId": "cancel_job",
-        "summary": "Cancel a job; one that has ended stays as it is",
-        "responses": {**_ok(_ref("Job")), "202": asked, **_errors([401, 404, 503])},
+        "summary": "Cancel a job",
+        "description": "One that has ended stays as it is.",
+        "responses": {**ok("Job"), "202": asked, **errors([401, 404, 503])},
     }
 
 
 def _events() -> Schema:
     stream = {
         "description": "Events progress, preview, success, failed and cancelled; the schema is that of one's data.",
-        "content": {events.EVENT_STREAM: {"schema": _ref("JobEvent")}},
+        "content": {events.EVENT_STREAM: content("JobEvent")},
     }
     return {
         **_job(),
         "operationId": "job_events",
         "summary": "A job's progress and previews as server-sent events, up to its end",
+        "description": "An event tells the state of now under its version; who comes back is told what is newer.",
         "security": [*KEY_WAYS[:2], {"ticket": []}],
         "parameters": [_job_id(), _header("Last-Event-ID", "The last event seen; what is newer follows.")],
         "responses": {
             "200": stream,
             "204": {"description": "It has ended, and its last event was seen."},
-            **_errors([401, 404, 503]),
+            **errors([401, 404, 503]),
         },
     }
 
@@ -158,19 +198,22 @@ def _ticket() -> Schema:
     return {
         **_job(),
         "operationId": "job_ticket",
-        "summary": "A ticket that opens the job's events without a key for five minutes",
+        "summary": "A URL that opens the job's events without a key for five minutes",
+        "description": "For a browser's EventSource, which cannot send headers.",
         "security": KEY_WAYS,
-        "requestBody": _body("KeyOnly", required=False),
-        "responses": {**_ok(_ref("Ticket")), **_errors([*BODY_STATUSES, 404, 503])},
+        "requestBody": body("KeyOnly", required=False),
+        "responses": {**ok("Ticket"), **errors([*BODY_STATUSES, 404, 503])},
     }
 
 
 def _models() -> Schema:
     return {
         "operationId": "models",
+        "tags": [CATALOGUE],
         "summary": "The catalogue, with each model's VAEs, LoRAs and textual inversions",
+        "description": "`data` is the same as OpenAI's clients list it.",
         "security": KEY_WAYS[:2],
-        "responses": {**_ok(_ref("Models")), **_errors([401])},
+        "responses": {**ok("Models"), **errors([401])},
     }
 
 
@@ -178,10 +221,12 @@ def _model() -> Schema:
     name = {"name": "id", "in": "path", "required": True, "description": "The model's id.", "schema": STRING}
     return {
         "operationId": "model",
-        "summary": "One model of the catalogue, as OpenAI's clients read it",
+        "tags": [CATALOGUE],
+        "summary": "One model of the catalogue",
+        "description": "As OpenAI's clients read it.",
         "security": KEY_WAYS[:2],
         "parameters": [name],
-        "responses": {**_ok(_ref("Model")), **_errors([401, 404])},
+        "responses": {**ok("Model"), **errors([401, 404])},
     }
 
 
@@ -189,8 +234,10 @@ def _health() -> Schema:
     return {
         "operationId": "healthz",
         "summary": "Whether the process lives, be it ready or not",
+        "tags": [SERVICE],
+        "description": "Needs no key.",
         "security": [],
-        "responses": {"200": {"description": "It is up."}, **_errors([503])},
+        "responses": {**ok("Health"), **errors([503])},
     }
 
 
@@ -198,33 +245,43 @@ def _ready() -> Schema:
     told = {"200": "Jobs can be taken.", "503": "Not yet, or not now: `missing` names the parts that do not answer."}
     return {
         "operationId": "readyz",
+        "tags": [SERVICE],
         "summary": "Whether records, store, postprocess and each model answer",
+        "description": "Needs no key.",
         "security": [],
         "responses": {
-            status: {"description": text, "content": {JSON: {"schema": _ref("Readiness")}}}
-            for status, text in told.items()
+            status: {"description": text, "content": {JSON: content("Readiness")}} for status, text in told.items()
         },
     }
 
 
 def _file() -> Schema:
+    name = {"name": "name", "in": "path", "required": True, "description": "<uuid>-<n>.png", "schema": STRING}
     return {
         "operationId": "file",
+        "tags": [SERVICE],
         "summary": "A finished picture",
+        "description": "404 until it is there. Needs no key: whoever has the link may follow it.",
         "security": [],
         "parameters": [
-            {"name": "name", "in": "path", "required": True, "schema": STRING},
-            *({"name": name, "in": "query", "description": LINK_PART, "schema": STRING} for name in LINK_PARTS),
+            name,
+            *({"name": part, "in": "query", "description": LINK_PART, "schema": STRING} for part in LINK_PARTS),
         ],
         "responses": {
             "200": {"description": "The picture.", "content": {"image/png": {}}},
-            **_errors([403, 404, 503]),
+            "304": {"description": "The client has it, as its If-None-Match says."},
+            **errors([403, 404, 503]),
         },
     }
 
 
+def _tag(path: str, own: str) -> str:
+    """The addresses beside the main one stand together at the end."""
+    return ALIASES if own in (MAKE, FETCH) and not path.startswith(f"{MAIN}/") else own
+
+
 def _operation_id(path: str) -> str:
-    return path.removeprefix("/api/").replace("/", "_").replace("{id}", "by_id")
+    return path.removeprefix("/api/").replace("/", "_").replace("-", "_").replace("{id}", "by_id")
 
 
 def _job_id() -> Schema:
@@ -239,31 +296,3 @@ def _job_id() -> Schema:
 
 def _header(name: str, about: str, *, required: bool = False) -> Schema:
     return {"name": name, "in": "header", "required": required, "description": about, "schema": STRING}
-
-
-def _body(request: str, *, required: bool) -> Schema:
-    return {"required": required, "content": {kind: {"schema": _ref(request)} for kind in BODY_TYPES}}
-
-
-def _ok(answer: Schema, headers: Schema | None = None) -> dict[str, object]:
-    told = {"description": "Done.", "content": {JSON: {"schema": answer}}}
-    return {"200": told if headers is None else {**told, "headers": headers}}
-
-
-def _errors(statuses: list[int]) -> dict[str, object]:
-    return {
-        str(status): {"description": _texts(status), "content": {JSON: {"schema": _ref("Error")}}}
-        for status in statuses
-    }
-
-
-def _texts(status: int) -> str:
-    return " · ".join(dict.fromkeys(text for other, text in TABLE.values() if other == status))
-
-
-def _any_of(*names: str) -> Schema:
-    return {"anyOf": [_ref(name) for name in names]}
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}

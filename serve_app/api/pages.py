@@ -1,5 +1,10 @@
-"""Two plain pages for a browser: what this is, and the API's documentation. No script, nothing from elsewhere."""
+"""The pages for browsers: what this is, the API's reference, and what stands where nothing is. Nothing from elsewhere.
 
+Only the reference runs scripts, those of `viewer`; without them it is plain text.
+"""
+
+import base64
+import hashlib
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -15,6 +20,37 @@ h2{margin-top:2rem}.verb{font-weight:600}
 """
 
 
+STYLE_SOURCE = f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
+"""What a Content-Security-Policy calls our one style sheet."""
+HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+PLAIN_HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; style-src {STYLE_SOURCE}; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    **HEADERS,
+}
+"""Of the pages without scripts."""
+VIEWER = (
+    '<link rel="stylesheet" href="docs/swagger-ui.css"><link rel="icon" type="image/png" href="docs/favicon-32x32.png">'
+    '<div id="viewer"></div><script src="docs/swagger-ui-bundle.js"></script><script src="docs/start.js"></script>'
+)
+
+
+def wants_page(method: str, path: str, accept: str) -> bool:
+    """Whether a person looks at a refusal in a browser: programs call the API, or do not ask for HTML."""
+    kinds = {kind.partition(";")[0].strip().lower() for kind in accept.split(",")}
+    is_browser = "text/html" in kinds and "application/json" not in kinds
+    return method in ("GET", "HEAD") and is_browser and not path.startswith(("/api/", "/v1/"))
+
+
+def refused(status: int, text: str) -> str:
+    """The page of a 404, or of another refusal."""
+    return _page(
+        f"{status} · Darkroom",
+        f"<h1>{status}</h1><p>{_text(text)}.</p><p>A picture whose link is new may still be in the making: try again. "
+        'Else begin at the <a href="/">first page</a> or the <a href="/docs">API documentation</a>.</p>',
+    )
+
+
 def home(catalogue: Sequence[ModelEntry]) -> str:
     """The page at `/`."""
     rows = [(_code(entry.id), _text(entry.title or entry.id), _text(entry.description)) for entry in catalogue]
@@ -28,7 +64,7 @@ def home(catalogue: Sequence[ModelEntry]) -> str:
 
 
 def docs(schema: Mapping[str, Any]) -> str:
-    """The page at `/docs`, made from the OpenAPI document."""
+    """The page at `/docs`: the viewer, and where there are no scripts the OpenAPI document as tables."""
     operations = [
         (
             f'<span class="verb">{verb.upper()}</span> {_code(path)}',
@@ -43,12 +79,13 @@ def docs(schema: Mapping[str, Any]) -> str:
         for name, part in schema["components"]["schemas"].items()
         if "properties" in part
     ]
-    return _page(
+    return _document(
         "Darkroom API",
-        "<h1>Darkroom API</h1><p>The same as a document for tools: "
+        f"{VIEWER}<noscript><style>{STYLE}</style><h1>Darkroom API</h1><p>The same as a document for tools: "
         '<a href="/openapi.json">/openapi.json</a>.</p>'
         + _table(("route", "what it does", "headers"), operations)
-        + "".join(parts),
+        + "".join(parts)
+        + "</noscript>",
     )
 
 
@@ -86,9 +123,13 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _page(title: str, body: str) -> str:
+    return _document(title, f"<style>{STYLE}</style>{body}")
+
+
+def _document(title: str, body: str) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><body>{body}</body></html>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><body>{body}</body></html>'
     )
 
 

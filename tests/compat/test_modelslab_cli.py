@@ -35,7 +35,7 @@ def image_to_image(service: Service, home: Path, *options: str) -> "subprocess.C
 def answer_of(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
     """What it printed of an answer."""
     assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])  # before it: where it saved the files
     return answer
 
 
