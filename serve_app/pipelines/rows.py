@@ -87,8 +87,10 @@ class LatentDraft:
 
     @property
     def kept(self) -> int:
-        """Tensors of the latents' size that a row comes to hold: its own, noise drawn ahead, and what it remembers."""
-        return STEPPER_KEEPS if self.course.sums is None else 2 + 3 * (self.course.reach + 1)
+        """Tensors of the latents' size that a row comes to hold: its own, noise drawn ahead, what it remembers, and
+        what the job's other samples begin with, for all are encoded with the first."""
+        own = STEPPER_KEEPS if self.course.sums is None else 2 + 3 * (self.course.reach + 1)
+        return own + self.job.samples - 1
 
     @property
     def unet_worn(self) -> tuple[Worn, ...]:

@@ -186,13 +186,14 @@ def test_small_jobs_run_beside_a_large_one_and_end_before_it(loop: StepLoop, pip
 
 
 def test_what_a_row_holds_is_counted_in_the_bytes_of_its_tensors(pipeline: Watched) -> None:
-    heavy = job(sampler=SamplerChoice("DPMSolverMultistepScheduler"), steps=8, prompt="a red star, " * 60)
-    ((row,),) = pipeline.encode([pipeline.prepare(heavy)])
+    heavy = job(sampler=SamplerChoice("DPMSolverMultistepScheduler"), steps=8, prompt="a red star, " * 60, samples=3)
+    ((row, *others),) = pipeline.encode([pipeline.prepare(heavy)])
     for _ in range(7):
         pipeline.advance([row], pipeline.denoise([row]))
     assert row.negative is not None
     texts = {id(text.embeds): text.embeds for text in (row.prompt, row.negative)}
-    tensors = [row.latents, *texts.values(), *(kept for kind in row.past for kept in kind)]
+    begun = [other.latents for other in others]
+    tensors = [row.latents, *begun, *texts.values(), *(kept for kind in row.past for kept in kind)]
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     assert 0.7 * row.held <= sum(storages.values()) <= row.held
 
