@@ -4,6 +4,7 @@ Run as `python -m serve_app.inputs.decode_child MAX_PIXELS SECONDS`; it ends whe
 It imports Pillow and nothing heavier. What it cannot read in an orderly way may end it: the parent starts another.
 """
 
+import functools
 import io
 import resource
 import signal
@@ -134,7 +135,9 @@ def opened(data: bytes, image_format: str) -> Image.Image:
 
 def missing_rows(image: Image.Image) -> int:
     """How many rows at the end of a JPEG nothing was there for."""
-    found = image.convert("L").point(lambda level: 255 * (level not in (MIDDLE - 1, MIDDLE))).getbbox()
+    lower = 256 - MIDDLE - 1  # where inks are kept inverted
+    others = [band.point(lambda level: 255 * (level not in (lower, MIDDLE))) for band in image.split()]
+    found = functools.reduce(ImageChops.lighter, others).getbbox()
     return image.height - (found[3] if found else 0)
 
 

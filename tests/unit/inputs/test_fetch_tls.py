@@ -84,7 +84,16 @@ async def test_a_certificate_of_another_name_is_refused(
 ) -> None:
     fetcher, port, _ = asked
     assert await fetcher.fetch(f"https://{NAME}:{port}/") == b"picture"
-    with pytest.raises(ImageFetchFailed, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(ImageFetchFailed, match="CERTIFICATE_VERIFY_FAILED") as caught:
         await fetcher.fetch(f"https://{host}:{port}/")
+    assert caught.value.reason == "its server's certificate is not valid"
     assert len(site.hosts) == 1
+    await fetcher.close()
+
+
+async def test_a_server_that_speaks_no_tls_is_told_so(asked: tuple[ImageFetcher, int, list[str]], site: Site) -> None:
+    fetcher, _, _ = asked
+    with pytest.raises(ImageFetchFailed) as caught:
+        await fetcher.fetch(f"https://{NAME}:{await site.open()}/")
+    assert caught.value.reason == "its server does not speak TLS as it should"
     await fetcher.close()

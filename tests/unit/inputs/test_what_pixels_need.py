@@ -176,11 +176,14 @@ async def test_no_segment_but_the_pixels_own_spoils_a_jpeg(decoder: ImageDecoder
     assert await difference(decoder, data) < 2
 
 
-async def test_a_jpeg_without_its_last_rows_is_shown_and_one_without_more_is_refused(decoder: ImageDecoder) -> None:
-    tall = smooth(400, 80)
-    data = encoded(Image.fromarray(tall), "JPEG", quality=95)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+async def test_a_jpeg_without_its_last_rows_is_shown_and_one_without_more_is_refused(
+    decoder: ImageDecoder, mode: str
+) -> None:
+    tall = Image.fromarray(smooth(400, 80)).convert(mode)
+    data = encoded(tall, "JPEG", quality=95)
     pixels = await decoder.decode(data[: int(len(data) * 0.97)])
-    assert np.abs(pixels[:300].astype(int) - tall[:300]).mean() < 2
+    assert np.abs(pixels[:300].astype(int) - np.asarray(tall.convert("RGB"))[:300]).mean() < 2
     with pytest.raises(InvalidFields):
         await decoder.decode(data[: int(len(data) * 0.7)])
 
