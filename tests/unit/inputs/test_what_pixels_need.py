@@ -226,6 +226,15 @@ async def test_no_chunk_but_the_pixels_own_spoils_a_webp(
     assert await difference(decoder, b"RIFF" + struct.pack("<I", size) + b"WEBP" + chunks) == 0
 
 
+async def test_a_lossy_webp_without_its_last_rows_is_shown_and_one_without_more_is_refused(
+    decoder: ImageDecoder,
+) -> None:
+    data = encoded(IMAGE, "WEBP", quality=90)
+    assert await difference(decoder, data[: int(len(data) * 0.96)]) < 6
+    with pytest.raises(InvalidFields):
+        await decoder.decode(data[: int(len(data) * 0.7)])
+
+
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
 async def test_an_animation_that_is_cut_off_behind_its_first_frame_is_shown(
     decoder: ImageDecoder, image_format: str
