@@ -287,6 +287,8 @@ SCHEMAS: dict[str, Schema] = {
 DESCRIPTIONS = {
     "Img2ImgRequest": "A picture and a prompt. Aliases of fields are read too; unknown fields are passed over.",
     "DefaultModelRequest": "The same where model_id may be left out.",
+    "Img2ImgUpload": "The same with the picture as a file part.",
+    "DefaultModelUpload": "The same with the picture as a file part, where model_id may be left out.",
     "KeyOnly": "The key, unless a header carries it.",
     "FetchRequest": "Which job.",
     "Meta": "What was asked and what is really used.",

@@ -8,6 +8,8 @@ from serve_app.api.problems import TABLE
 
 JSON = "application/json"
 BODY_TYPES = (JSON, FORM, MULTIPART)
+UPLOADS = {"Img2ImgRequest": "Img2ImgUpload", "DefaultModelRequest": "DefaultModelUpload"}
+"""Bodies that hold a picture, and what they are called where it is a file part."""
 
 
 def ref(name: str) -> Schema:
@@ -23,7 +25,8 @@ def content(*names: str) -> Schema:
 
 def body(request: str, *, required: bool) -> Schema:
     """A request's body, in any of the three encodings."""
-    return {"required": required, "content": {kind: content(request) for kind in BODY_TYPES}}
+    named = {kind: UPLOADS.get(request, request) if kind == MULTIPART else request for kind in BODY_TYPES}
+    return {"required": required, "content": {kind: content(name) for kind, name in named.items()}}
 
 
 def ok(*names: str, headers: Schema | None = None) -> dict[str, object]:

@@ -63,6 +63,8 @@ _FAILED = replace(_QUEUED, state="failed", version=4, ended_at=1_764_000_003.9, 
 EXAMPLES: dict[str, object] = {
     "Img2ImgRequest": IMG2IMG_REQUEST,
     "DefaultModelRequest": DEFAULT_MODEL_REQUEST,
+    "Img2ImgUpload": IMG2IMG_REQUEST,
+    "DefaultModelUpload": DEFAULT_MODEL_REQUEST,
     "KeyOnly": {"key": "your key"},
     "FetchRequest": {"key": "your key", "request_id": _QUEUED.id},
     "Success": answers.success(_DONE, _LINKS),

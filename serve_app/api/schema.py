@@ -61,6 +61,8 @@ def _schemas() -> Schema:
     bodies: dict[str, Schema] = {
         "Img2ImgRequest": request_schema(model_required=True),
         "DefaultModelRequest": request_schema(model_required=False),
+        "Img2ImgUpload": upload_schema(model_required=True),
+        "DefaultModelUpload": upload_schema(model_required=False),
         "KeyOnly": {"type": "object", "properties": {"key": KEY}},
         "FetchRequest": {
             "type": "object",
@@ -97,6 +99,15 @@ def request_schema(*, model_required: bool) -> Schema:
     if model_required:
         required.insert(0, "model_id")
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": True}
+
+
+def upload_schema(*, model_required: bool) -> Schema:
+    """The same body in multipart, where a picture is a file part; its text is read there too."""
+    schema = request_schema(model_required=model_required)
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    file = {"type": "string", "format": "binary", "description": properties["init_image"]["description"]}
+    return {**schema, "properties": {**properties, "init_image": file}}
 
 
 def _field_schema(field: Field) -> Schema:

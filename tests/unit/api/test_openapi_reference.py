@@ -82,6 +82,12 @@ def test_every_body_and_answer_has_an_example_that_its_schema_takes() -> None:
             assert [error.message for error in validator.iter_errors(example["value"])] == [], (where, name)
 
 
+def test_a_picture_is_a_file_where_the_body_is_multipart() -> None:
+    body = DOCUMENT["paths"]["/api/v4/dreambooth/img2img"]["post"]["requestBody"]["content"]
+    name = body["multipart/form-data"]["schema"]["$ref"].rpartition("/")[2]
+    assert DOCUMENT["components"]["schemas"][name]["properties"]["init_image"]["format"] == "binary"
+
+
 def test_the_examples_of_requests_are_requests() -> None:
     assert parse_img2img(IMG2IMG_REQUEST, model_required=True).model_id == "pocket"
     assert parse_img2img(DEFAULT_MODEL_REQUEST, model_required=False).model_id is None
