@@ -124,6 +124,11 @@ def test_a_wheel_has_one_package_with_the_pocket_model_inside_and_nothing_stale(
     assert top_level.split() == [b"darkroom"]
 
 
+def test_every_file_of_our_folders_is_in_the_wheel(source: Path, wheel: Path) -> None:
+    lying = [path for name in DECOYS for path in (source / name).rglob("*") if path.is_file()]
+    assert {f"darkroom/{path.relative_to(source).as_posix()}" for path in lying} - set(files(wheel)) == set()
+
+
 def test_an_sdist_gives_the_same_wheel(source: Path, wheel: Path, tmp_path: Path) -> None:
     sdist = built("build_sdist", source, tmp_path)
     with tarfile.open(sdist) as archive:
