@@ -15,7 +15,7 @@ import httpx2
 from serve_app.config import InputsConfig
 from serve_app.errors import ImageFetchFailed
 from serve_app.inputs.codings import codings_of, decoded, is_picture
-from serve_app.inputs.guard import Address, Network, is_permitted, parse_address, written_address
+from serve_app.inputs.guard import Address, Network, is_permitted, parse_address
 from serve_app.urls import UrlRefused, require_callable, shown_url, without_secrets
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -56,7 +56,7 @@ class TargetRefused(httpx2.TransportError):
     def __init__(self, why: str, *, is_final: bool) -> None:
         super().__init__(why)
         self.is_final = is_final
-        """No change of the network, of names among them, can make this URL one that is called."""
+        """No change of the network, its names, or our configuration can make this URL one that is called."""
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -90,8 +90,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         addresses = [parse_address(text) for text in await self._resolve(url.host, port)]
         for address in addresses:
             if not is_permitted(address, self._allowed):
-                is_final = written_address(url.host) is not None
-                raise TargetRefused(f"{url.host} leads to {address}, which is not public", is_final=is_final)
+                raise TargetRefused(f"{url.host} leads to {address}, which is not public", is_final=False)
         return list(dict.fromkeys(addresses))
 
     async def aclose(self) -> None:

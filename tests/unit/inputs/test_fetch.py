@@ -302,7 +302,7 @@ async def test_an_answer_that_is_really_coded_is_decoded(site: Site, header: str
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_bomb_is_cut_at_the_cap_of_bytes(site: Site, times: int) -> None:
-    body = bytes(200 * 2**20)
+    body = bytes(20 * 2**20)
     for _ in range(times):
         body = gzip.compress(body, 9)
     site.answers["/"] = plain(body, "200 OK", "Content-Encoding: " + ", ".join(["gzip"] * times))

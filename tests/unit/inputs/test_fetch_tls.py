@@ -1,5 +1,6 @@
 """HTTPS: the connection goes to the judged address, the certificate must be the name's."""
 
+import asyncio
 import datetime
 import ssl
 from collections.abc import AsyncIterator
@@ -91,9 +92,14 @@ async def test_a_certificate_of_another_name_is_refused(
     await fetcher.close()
 
 
-async def test_a_server_that_speaks_no_tls_is_told_so(asked: tuple[ImageFetcher, int, list[str]], site: Site) -> None:
+async def test_a_server_that_speaks_no_tls_is_told_so(asked: tuple[ImageFetcher, int, list[str]]) -> None:
+    async def plainly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
     fetcher, _, _ = asked
-    with pytest.raises(ImageFetchFailed) as caught:
-        await fetcher.fetch(f"https://{NAME}:{await site.open()}/")
+    async with await asyncio.start_server(plainly, "127.0.0.1", 0) as server:
+        with pytest.raises(ImageFetchFailed) as caught:
+            await fetcher.fetch(f"https://{NAME}:{server.sockets[0].getsockname()[1]}/")
     assert caught.value.reason == "its server does not speak TLS as it should"
     await fetcher.close()

@@ -77,13 +77,14 @@ async def test_private_addresses_are_refused_in_every_spelling(host: str) -> Non
     assert "not public" in answer.error
 
 
-@pytest.mark.parametrize("url", ["http://user:word@hooks.test/", "ftp://hooks.test/", "http://10.0.0.1/", "http://0/"])
+@pytest.mark.parametrize("url", ["http://user:word@hooks.test/", "ftp://hooks.test/", "http://hooks.test:0/"])
 async def test_a_refusal_that_cannot_change_says_never_again(url: str) -> None:
     assert (await posted(url, leading_to("10.0.0.1"))).retry_after_s == math.inf
 
 
-async def test_a_refused_name_may_lead_elsewhere_tomorrow() -> None:
-    assert (await posted("http://hooks.test/", leading_to("10.0.0.1"))).retry_after_s is None
+@pytest.mark.parametrize("url", ["http://hooks.test/", "http://10.0.0.1/"])
+async def test_a_name_may_lead_elsewhere_and_a_network_be_allowed_tomorrow(url: str) -> None:
+    assert (await posted(url, leading_to("10.0.0.1"))).retry_after_s is None
 
 
 async def test_one_denied_address_among_many_refuses_the_name(receiver: HookReceiver) -> None:
