@@ -128,7 +128,8 @@ def _scheduler_steps(caller: Caller, output: Tensor) -> list[float]:
     schedulers = [caller.sampler(choice) for choice in CHOICES]
     for scheduler in schedulers:
         scheduler.set_timesteps(SAMPLER_STEPS, device=output.device)
-    options = [step_options(each, torch.Generator().manual_seed(place)) for place, each in enumerate(schedulers)]
+    generators = [torch.Generator().manual_seed(place) for place in range(len(schedulers))]
+    options = [step_options(each, own, SAMPLER_STEPS) for each, own in zip(schedulers, generators, strict=True)]
     taken = []
     for step in range(SAMPLER_STEPS):
         for place, scheduler in enumerate(schedulers):  # some find their place in it; not timed, it is no step

@@ -34,6 +34,11 @@ WAITS = (0.01, 0.05, 0.2, 0.5)
 WARM_ROUND = 9999
 """Its prompts, pictures and seeds come in no round that is measured."""
 WARM_STEPS = 4
+ALIKE_STEPS = 10
+OUR_OWN = (
+    "PNDMScheduler", "LMSDiscreteScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+)  # fmt: skip
 FEW_LEVELS = 3
 """Colour levels of 255 by which pictures of one job may differ between peers, in float32."""
 
@@ -126,9 +131,12 @@ class Course:
         }  # fmt: skip
 
     def agreement(self) -> Figures:
-        """That all peers make the same pictures: a job of each LoRA set, shown to each, in whole colour levels."""
-        jobs = mixed(28, self._rig.side, WARM_ROUND)
-        asked = [replace(next(job for job in jobs if job.loras == worn), steps=WARM_STEPS) for worn in LORA_SETS]
+        """That all peers make the same pictures: a job of each LoRA set, shown to each, in whole colour levels.
+
+        Its steps are so many, and its samplers those, that ours are diffusers' own (docs/samplers.md).
+        """
+        jobs = [job for job in mixed(28, self._rig.side, WARM_ROUND) if job.sampler.name not in OUR_OWN]
+        asked = [replace(next(job for job in jobs if job.loras == worn), steps=ALIKE_STEPS) for worn in LORA_SETS]
         with self._peers(lambda: [self._own(), *self._closed_peers(self.dressed)]) as peers:
             shown = {peer.name: closed_loop(peer, asked, self._plan.clients).pictures for peer in peers}
         own = shown.pop(Own.name)

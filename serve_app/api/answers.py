@@ -133,7 +133,7 @@ def meta(view: JobView) -> Answer:
         "H": used.height,
         "guidance_scale": request.guidance_scale,
         "init_image": shown_picture(request.init_image),
-        "steps": request.num_inference_steps,
+        "steps": used.evaluations,
         "n_samples": request.samples,
         "strength": request.strength,
         "multi_lingual": _yes_no(request.multi_lingual),

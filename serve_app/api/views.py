@@ -26,6 +26,8 @@ class Used:
     seed: int
     width: int
     height: int
+    evaluations: int
+    """UNet evaluations of each sample: `num_inference_steps` and strength as this sampler counts them."""
 
 
 @dataclass(frozen=True, slots=True)

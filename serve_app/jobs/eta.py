@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from serve_app.jobs.pace import Ran, pace_of
 from serve_app.jobs.rehearsal import Engine, Pace, Rehearsal, Waiting, group_of
+from serve_app.samplers.counts import INVERSION, evaluations, kept_steps
 
 __all__ = [
     "FIRST_GUESS",
@@ -20,25 +21,11 @@ __all__ = [
     "cost",
     "eta_s",
     "etas",
-    "evaluations",
     "group_of",
     "pace_of",
     "queue_position",
     "whole_load",
 ]
-
-SECOND_ORDER = (
-    "HeunDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "KarrasVeScheduler",
-    "ScoreSdeVeScheduler",
-)
-"""Two evaluations a step, and one for the last."""
-INVERSION = "DDIMInverseScheduler"
-"""All steps up without guidance, then down again with it."""
-WARMED_UP = "PNDMScheduler"
-"""One evaluation more than steps."""
 
 RECENT = 256
 """How many ended jobs to give to `pace_of`: those accepted last, since those that ended last are among them
@@ -58,30 +45,17 @@ class Load:
     """Whole seconds until they all have."""
 
 
-def evaluations(steps: int, strength: float, sampler: str | None) -> int:
-    """UNet evaluations of one sample, at least 1. `sampler` is a name of SAMPLER_NAMES; None counts as an ordinary one,
-    so give the model's own where it is known."""
-    kept = _kept(steps, strength)
-    if sampler in SECOND_ORDER:
-        return 2 * kept - 1
-    if sampler == INVERSION:
-        return 2 * kept
-    return kept + (sampler == WARMED_UP and steps > 1)
-
-
 def cost(
     steps: int, strength: float, guidance_scale: float, samples: int, width: int, height: int, sampler: str | None
 ) -> int:
-    """Of a whole job, in evaluations × UNet rows × latent pixels; width and height in pixels."""
-    made = evaluations(steps, strength, sampler)
-    alone = _kept(steps, strength) if sampler == INVERSION else 0
+    """Of a whole job, in evaluations × UNet rows × latent pixels; width and height in pixels.
+
+    A job without any evaluation counts as one of one: what it takes besides costs more.
+    """
+    made = max(1, evaluations(steps, strength, sampler))
+    alone = kept_steps(steps, strength) if sampler == INVERSION else 0
     guided = 2 if guidance_scale > 1 else 1
     return samples * (alone + guided * (made - alone)) * group_of(width, height, False).pixels
-
-
-def _kept(steps: int, strength: float) -> int:
-    """The steps that strength leaves, as diffusers counts them; an evaluation costs less than a job without any."""
-    return max(1, min(int(steps * strength), steps))
 
 
 def etas(waiting: Sequence[Waiting], pace: Pace, engine: Engine) -> dict[int, float]:

@@ -5,14 +5,13 @@ the UNet times of 0..1. Here the same axis is laid over the model's own noise le
 """
 
 from collections.abc import Mapping
-from math import sqrt
+from math import asin, sin, sqrt
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import IPNDMScheduler
 
-from serve_app.samplers.noise import NoiseSchedule, Row, column, read_schedule
+from serve_app.samplers.noise import NoiseSchedule, Row, column, input_scale_at, read_schedule
 from serve_app.samplers.table import SAMPLE, SamplerTable, reach_of
 
 WEIGHTS = (
@@ -25,9 +24,9 @@ WEIGHTS = (
 
 
 def ipndm_table(base: Mapping[str, Any], steps: int, kept: int) -> SamplerTable:
-    """The last `kept` of `steps` steps, as a table of `kept` evaluations. ValueError for an impossible `base`."""
+    """`kept` steps from the level of kept / steps, an evaluation each. ValueError for an impossible `base`."""
     schedule = read_schedule(base)
-    levels = _axis(schedule, steps)[steps - kept :]
+    levels = _axis(schedule.sigma_at(kept / steps), kept)
     rows = [_row(schedule, levels, index) for index in range(kept)]
     coefficients = torch.tensor(np.array(rows), dtype=torch.float32)
     return SamplerTable(
@@ -41,13 +40,15 @@ def ipndm_table(base: Mapping[str, Any], steps: int, kept: int) -> SamplerTable:
     )
 
 
-def _axis(schedule: NoiseSchedule, steps: int) -> list[tuple[float, float]]:
-    """(signal, noise) at the steps + 1 points of IPNDM's axis, no noisier than the model knows, ending clean."""
-    sampler = IPNDMScheduler()
-    sampler.set_timesteps(steps)
-    floor = sqrt(schedule.alpha_bars[-1])
-    signals = [max(alpha, floor) for alpha in sampler.alphas.double().tolist()]
-    return [(signal, sqrt(1 - signal**2)) for signal in signals]
+def _axis(sigma: float, kept: int) -> list[tuple[float, float]]:
+    """(signal, noise) at kept + 1 points from `sigma` to clean, even on IPNDM's axis, where noise = sin^2(pi t / 2).
+
+    diffusers lays them over the whole axis (`set_timesteps` of scheduling_ipndm.py), in whose middle there is much less
+    noise than in the middle of a model's training timesteps: strength would mean less than with other samplers.
+    """
+    start = asin(sqrt(sigma * input_scale_at(sigma)))
+    noises = [sin(start * left / kept) ** 2 for left in range(kept, -1, -1)]
+    return [(sqrt(1 - noise**2), noise) for noise in noises]
 
 
 def _sigma(level: tuple[float, float]) -> float:

@@ -23,6 +23,7 @@ from serve_app.samplers.noise import (
     read_schedule,
 )
 from serve_app.samplers.table import NOISE, SAMPLE, SamplerTable, reach_of
+from serve_app.samplers.tempering import tempered_heun
 
 RHO = 7.0
 """How the steps of Karras crowd towards the clean end (Karras et al. 2022, arXiv 2206.00364, eq. 5)."""
@@ -87,7 +88,7 @@ def _heun_rows(
         if low:
             slopes = schedule.epsilon(high, "exploding", 1) + schedule.epsilon(low, "exploding")
             fresh = column(NOISE, sqrt(following**2 - low**2))
-            rows.append(column(SAMPLE + 1) + (low - high) / 2 * slopes + fresh)
+            rows.append(tempered_heun(column(SAMPLE + 1) + (low - high) / 2 * slopes, low / high) + fresh)
             seen.append(low)
     return rows, seen
 
@@ -105,6 +106,8 @@ class LangevinCourse:
     input_scales: Tensor
     """(n,) float32."""
     prediction: str
+    start: tuple[float, float]
+    """As in SamplerTable."""
 
 
 def langevin_course(base: Mapping[str, Any], steps: int, kept: int) -> LangevinCourse:
@@ -115,7 +118,8 @@ def langevin_course(base: Mapping[str, Any], steps: int, kept: int) -> LangevinC
     schedule = read_schedule(base)
     sigmas = geometric_sigmas(schedule.sigma_at(kept / steps), schedule.sigma_at(0), kept)
     seen = [sigmas[(index + 1) // 2] for index in range(2 * kept - 1)]
-    return LangevinCourse(tuple(sigmas), tuple(seen), *_told(schedule, seen), schedule.prediction)
+    told = _told(schedule, seen)
+    return LangevinCourse(tuple(sigmas), tuple(seen), *told, schedule.prediction, start=(1.0, sigmas[0]))
 
 
 class LangevinStepper:
@@ -130,7 +134,7 @@ class LangevinStepper:
 
     def __init__(self, course: LangevinCourse) -> None:
         self.timesteps, self.input_scales = course.timesteps, course.input_scales
-        self.start = (1.0, course.sigmas[0])
+        self.start = course.start
         self.evaluations = len(course.timesteps)
         self._course = course
 
@@ -140,7 +144,7 @@ class LangevinStepper:
         of_input, of_output = epsilon_weights(self._course.prediction, sigma)
         epsilon = of_input * input_scale_at(sigma) * latents + of_output * output
         if index % 2:
-            return _correct(latents, -epsilon / sigma, generator)
+            return _correct(latents, -epsilon / sigma, sigma, generator)
         return _predict(latents, epsilon, sigma, self._course.sigmas[index // 2 + 1], generator)
 
 
@@ -155,10 +159,14 @@ def _predict(latents: Tensor, epsilon: Tensor, sigma: float, lower: float, gener
     return mean + lower / sigma * sqrt(variance) * fresh_noise(latents, generator) if lower else mean
 
 
-def _correct(latents: Tensor, score: Tensor, generator: torch.Generator) -> Tensor:
-    """One annealed Langevin step; a row has the norms of its own."""
+def _correct(latents: Tensor, score: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """One annealed Langevin step; a row has the norms of its own.
+
+    It adds no more noise than the level has: after a predictor that leaps far, the sample lies nearer to the world's
+    middle than it should, so the score is small and the step by Algorithm 4 would be far too large.
+    """
     noise = fresh_noise(latents, generator)
-    size = 2 * (SNR * noise.norm() / score.norm().clamp_min(1e-12)) ** 2
+    size = (2 * (SNR * noise.norm() / score.norm().clamp_min(1e-12)) ** 2).clamp_max(sigma**2 / 2)
     return latents + size * score + (2 * size).sqrt() * noise
 
 

@@ -19,6 +19,8 @@ UNUSUAL = ("DDIMInverseScheduler", "IPNDMScheduler", "KarrasVeScheduler", "Score
 ORDINARY = tuple(name for name in SAMPLER_NAMES if name not in UNUSUAL)
 """The names whose diffusers object runs in an image-to-image loop as it is."""
 
+LCM_STEPS = "original_inference_steps"
+
 SIGMA_MIN_ALGORITHMS = ("dpmsolver", "sde-dpmsolver")
 """These divide by the last sigma, so their schedule must not end at zero (diffusers refuses it)."""
 
@@ -59,4 +61,7 @@ def build_sampler(choice: SamplerChoice, default: str, base: Mapping[str, Any]) 
     name = sampler_name(choice, default)
     if name not in ORDINARY:
         raise ValueError(f"{name} does not run in diffusers' image-to-image loop")
-    return getattr(diffusers, name).from_config(dict(base), **sampler_options(name, choice))
+    options = sampler_options(name, choice)
+    if name == "LCMScheduler":  # it takes its steps from so many, of which a short schedule has fewer
+        options[LCM_STEPS] = min(base.get(LCM_STEPS, 50), base.get("num_train_timesteps", 1000))
+    return getattr(diffusers, name).from_config(dict(base), **options)

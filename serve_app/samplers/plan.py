@@ -8,21 +8,28 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from typing import Any
+from math import hypot
+from typing import Any, TypeVar
 
 import torch
 from diffusers import SchedulerMixin
+from torch import Tensor
 
 from serve_app.messages import SamplerChoice
 from serve_app.samplers.adams import ipndm_table
-from serve_app.samplers.exploding import LangevinStepper, karras_ve_table, langevin_course
+from serve_app.samplers.counts import INVERSION, WARMED_UP
+from serve_app.samplers.exploding import LangevinCourse, LangevinStepper, karras_ve_table, langevin_course
 from serve_app.samplers.inversion import inversion_table
+from serve_app.samplers.levels import Walk, laid_over, walk_of
 from serve_app.samplers.names import UNUSUAL, build_sampler, sampler_name, sampler_options
 from serve_app.samplers.probe import probe
 from serve_app.samplers.steppers import SchedulerStepper, TableStepper
 from serve_app.samplers.table import HISTORY, SamplerTable, Stepper
+from serve_app.samplers.tempering import tempered
+
+Facts = TypeVar("Facts", SamplerTable, LangevinCourse)
 
 CAPACITY = 512
 """Plans kept; each is a few kilobytes."""
@@ -72,12 +79,13 @@ class SamplerTables:
         configuration. Raises ValueError, in diffusers' words, for what cannot run.
         """
         name = sampler_name(choice, default)
-        kept = min(int(steps * strength), steps)
-        recipe = _Recipe(name, _frozen(sampler_options(name, choice)), _frozen(base), choice, base)
-        slot = self._slot(_Key(recipe, steps, kept))
+        walk = walk_of(steps, strength)
+        choice = replace(choice, karras=choice.karras and walk.steps > 1)  # they space levels, and one has no spaces
+        recipe = _Recipe(name, _frozen(sampler_options(name, choice)), _frozen(base), walk.share, choice, base)
+        slot = self._slot(_Key(recipe, walk))
         with slot.lock:
             if slot.plan is None:
-                slot.plan = _make(recipe, steps, kept)
+                slot.plan = _make(recipe, walk)
             return slot.plan
 
     def warm(self, base: Mapping[str, Any], default: str) -> None:
@@ -107,6 +115,8 @@ class _Recipe:
     name: str
     options: _Frozen
     base_items: _Frozen
+    share: float | None
+    """As in Walk: what is cut off the base."""
     choice: SamplerChoice = field(compare=False)
     base: Mapping[str, Any] = field(compare=False)
 
@@ -116,9 +126,7 @@ class _Key:
     """All that decides a plan. Size, prompt, guidance and seed stay out: no coefficient knows them."""
 
     recipe: _Recipe
-    steps: int
-    kept: int
-    """How many of the steps strength leaves."""
+    walk: Walk
 
 
 @dataclass(slots=True, eq=False)
@@ -134,45 +142,61 @@ def _frozen(config: Mapping[str, Any]) -> _Frozen:
     return tuple(sorted((key, repr(value)) for key, value in config.items()))
 
 
-def _make(recipe: _Recipe, steps: int, kept: int) -> Plan:
+def _make(recipe: _Recipe, walk: Walk) -> Plan:
+    if walk.kept == 0:
+        return _of_table(_nothing(recipe.name))
     try:
-        return _unusual(recipe, steps, kept) if recipe.name in UNUSUAL else _ordinary(recipe, steps, kept)
+        base = recipe.base if walk.share is None else laid_over(recipe.base, walk.share)
+        whole = replace(recipe, base=base)
+        return _unusual(whole, walk) if recipe.name in UNUSUAL else _ordinary(whole, walk)
     except NotImplementedError as error:
         raise ValueError(str(error)) from error
 
 
-def _unusual(recipe: _Recipe, steps: int, kept: int) -> Plan:
+def _unusual(recipe: _Recipe, walk: Walk) -> Plan:
     name, base = recipe.name, recipe.base
-    if kept == 0:
-        return _of_table(_nothing(name))
+    if name == INVERSION:
+        return _of_table(inversion_table(base, walk.steps, walk.kept))  # what it starts from is the picture
     if name == "IPNDMScheduler":
-        return _of_table(ipndm_table(base, steps, kept))
+        return _of_table(_started(ipndm_table(base, walk.steps, walk.kept), walk))
     if name == "KarrasVeScheduler":
-        return _of_table(karras_ve_table(base, steps, kept))
-    if name == "DDIMInverseScheduler":
-        return _of_table(inversion_table(base, steps, kept))
-    course = langevin_course(base, steps, kept)
+        return _of_table(_started(karras_ve_table(base, walk.steps, walk.kept), walk))
+    course = _started(langevin_course(base, walk.steps, walk.kept), walk)
     return Plan(name, len(course.timesteps), None, partial(LangevinStepper, course))
 
 
-def _ordinary(recipe: _Recipe, steps: int, kept: int) -> Plan:
-    scheduler, begin = _begin(recipe, steps, kept)
-    timesteps = scheduler.timesteps[begin:] if kept else scheduler.timesteps[:0]  # PNDM has one more than steps
+def _ordinary(recipe: _Recipe, walk: Walk) -> Plan:
+    scheduler, timesteps = _begin(recipe, walk)
+    noise = float(scheduler.init_noise_sigma)
     found = probe(recipe.name, scheduler, timesteps)
+    table = replace(found.table, start=(0.0, noise)) if walk.from_noise else found.table
     if found.fits:
-        return _of_table(found.table)
-    own = partial(_begin, recipe, steps, kept)
-    return Plan(recipe.name, found.table.evaluations, None, lambda: SchedulerStepper(*own(), found.table))
+        return _of_table(tempered(table, scheduler))
+    own = partial(_begin, recipe, walk)
+    return Plan(recipe.name, table.evaluations, None, lambda: SchedulerStepper(*own(), table))
 
 
-def _begin(recipe: _Recipe, steps: int, kept: int) -> tuple[SchedulerMixin, int]:
-    """diffusers' object at the start that strength leaves (`get_timesteps` of its img2img pipelines)."""
+def _started(facts: Facts, walk: Walk) -> Facts:
+    """Where the walk is from noise, as much of it as there would be of picture and noise together."""
+    return replace(facts, start=(0.0, hypot(*facts.start))) if walk.from_noise else facts
+
+
+def _begin(recipe: _Recipe, walk: Walk) -> tuple[SchedulerMixin, Tensor]:
+    """diffusers' object at the start of a walk (`get_timesteps` of its img2img pipelines), and what is to come."""
     scheduler = deepcopy(_prototype(recipe))
-    scheduler.set_timesteps(steps)
-    begin = (steps - kept) * scheduler.order
+    scheduler.set_timesteps(walk.steps)
+    begin = (walk.steps - walk.kept) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)
-    return scheduler, begin
+    if recipe.name == WARMED_UP:
+        return scheduler, _warming_up(scheduler.timesteps, walk)
+    return scheduler, scheduler.timesteps[begin:]
+
+
+def _warming_up(timesteps: Tensor, walk: Walk) -> Tensor:
+    """PNDM sees its second level twice, and diffusers lists it so for a whole walk only."""
+    levels = timesteps.unique().flip(0)[walk.steps - walk.kept :]
+    return torch.cat([levels[:1], levels[1:2], levels[1:]])
 
 
 @lru_cache(maxsize=PROTOTYPES)
@@ -186,5 +210,5 @@ def _of_table(table: SamplerTable) -> Plan:
 
 
 def _nothing(name: str) -> SamplerTable:
-    """The table of a strength that leaves no step."""
+    """The table of a strength of 0."""
     return SamplerTable(name, torch.zeros(0), torch.zeros(0), torch.zeros(0, HISTORY), (), (1.0, 0.0))

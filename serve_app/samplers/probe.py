@@ -92,7 +92,7 @@ class _Run:
         with noise:
             scaled = scheduler.scale_model_input(_as_latents(self._sample), timestep).flatten()
             self.scales.append(float(scaled @ self._sample / (self._sample @ self._sample)))
-            options = step_options(scheduler, torch.Generator())
+            options = step_options(scheduler, torch.Generator(), index)
             latents = _as_latents(self._sample)
             after = scheduler.step(_as_latents(output), timestep, latents, **options, return_dict=False)[0]
         self.draws.append(noise.drawn)
@@ -132,9 +132,17 @@ class _UnitNoise(TorchFunctionMode):
         return _as_latents(self.vector).to(kwargs.get("dtype") or torch.float64)
 
 
-def step_options(scheduler: SchedulerMixin, generator: torch.Generator) -> dict[str, Any]:
-    """`generator` for those schedulers whose step draws noise."""
-    return {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
+def step_options(scheduler: SchedulerMixin, generator: torch.Generator, index: int) -> dict[str, Any]:
+    """What `step` takes beside its usual three, at evaluation `index` of a walk.
+
+    `generator` for those schedulers whose step draws noise, and `order` for the one (LMS) that would else count it from
+    the schedule's start, and so read more history than a walk from its middle has.
+    """
+    known = inspect.signature(scheduler.step).parameters
+    options: dict[str, Any] = {"generator": generator} if "generator" in known else {}
+    if "order" in known:
+        options["order"] = min(index + 1, known["order"].default)
+    return options
 
 
 def _start(scheduler: SchedulerMixin, timesteps: Tensor) -> tuple[float, float]:

@@ -42,18 +42,18 @@ class TableStepper:
 class SchedulerStepper:
     """diffusers' own object, at its start, for a configuration that has no table."""
 
-    def __init__(self, scheduler: SchedulerMixin, begin: int, facts: SamplerTable) -> None:
+    def __init__(self, scheduler: SchedulerMixin, timesteps: Tensor, facts: SamplerTable) -> None:
         self.sampler, self.start, self.unconditional = facts.sampler, facts.start, facts.unconditional
         self.timesteps, self.input_scales, self.evaluations = facts.timesteps, facts.input_scales, facts.evaluations
         self._scheduler = scheduler
-        self._own_timesteps = scheduler.timesteps[begin:]
+        self._own_timesteps = timesteps
         """In the object's own dtype, by which it finds its place."""
 
     def advance(self, index: int, latents: Tensor, output: Tensor, generator: torch.Generator) -> Tensor:
         """As `Stepper.advance`."""
         timestep = self._own_timesteps[index]
         self._scheduler.scale_model_input(latents, timestep)  # some find their place in it
-        options = step_options(self._scheduler, generator)
+        options = step_options(self._scheduler, generator, index)
         after: Tensor = self._scheduler.step(output, timestep, latents, **options, return_dict=False)[0]
         return after
 

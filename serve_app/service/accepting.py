@@ -21,13 +21,14 @@ from serve_app.inputs.fit import cover_crop, target_size
 from serve_app.inputs.guard import Network, is_permitted, written_address
 from serve_app.inputs.kept import kept_png
 from serve_app.jobs.admission import Admission
-from serve_app.jobs.eta import cost, evaluations
+from serve_app.jobs.eta import cost
 from serve_app.jobs.job_json import dump_job
 from serve_app.jobs.records import Accepted, Idempotency, JobRecord, JobRecords, NewJob
 from serve_app.jobs.rows import LARGEST_ID
 from serve_app.messages import Img2ImgJob, Pixels, SamplerChoice, picture_names, require_few_breaks
 from serve_app.prompts.enhance import enhance
 from serve_app.prompts.weights import parse_weights
+from serve_app.samplers.counts import evaluations
 from serve_app.service.driver import Driver
 from serve_app.service.own_pictures import OwnPictures
 from serve_app.urls import looks_like_url, require_callable, shown_url
@@ -167,7 +168,7 @@ class Accepter:
             fetch_url=fetch_url(caller.base_url, caller.path, job.id),
             webhook=asked.webhook,
             cost=cost(job.steps, job.strength, job.guidance_scale, job.samples, *size, sampler),
-            total=job.samples * evaluations(job.steps, job.strength, sampler),
+            total=job.samples * max(1, evaluations(job.steps, job.strength, sampler)),
             temporary=asked.temp,
             png=await asyncio.to_thread(kept_png, job.init_image),
             created_at=now,

@@ -12,6 +12,7 @@ from serve_app.jobs.records import JobRecord
 from serve_app.jobs.results import Result, read_result
 from serve_app.messages import picture_names, seed_of
 from serve_app.postprocess.storage import ObjectStore
+from serve_app.samplers.counts import evaluations
 
 ENDED = Prospect()
 Catalogue = Mapping[str, ModelEntry]
@@ -67,7 +68,16 @@ def used_by(record: JobRecord, catalogue: Catalogue, ran: str | None = None) -> 
     entry = catalogue.get(record.model_id)
     own = "" if entry is None else entry.default_sampler
     sampler = ran or record.sampler or job.sampler.name or own
-    return Used(record.model_id, job.prompt, job.negative_prompt, sampler, job.seed, job.width, job.height)
+    return Used(
+        model_id=record.model_id,
+        prompt=job.prompt,
+        negative_prompt=job.negative_prompt,
+        sampler=sampler,
+        seed=job.seed,
+        width=job.width,
+        height=job.height,
+        evaluations=evaluations(job.steps, job.strength, sampler),
+    )
 
 
 async def outputs_of(view: JobView, store: ObjectStore) -> list[str]:

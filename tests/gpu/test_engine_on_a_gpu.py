@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from serve_app.pipelines.directly import encode, finish, latents_of
 from serve_app.pipelines.knee import WIDTHS, measured_rows
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
+from serve_app.samplers import tempering
 from serve_app.samplers.names import ORDINARY
 from tests.unit.pipelines.jobs import make_job
+from tests.unit.pipelines.marks import STARTED_OTHERWISE
 from tests.unit.pipelines.test_parity import reference
 
 WORN = ((), (Lora("stripes", 1.0),), (Lora("frame", 0.6), Lora("stripes", 0.4)))
@@ -43,15 +46,18 @@ def half(device: str) -> SdPipeline:
 
 def varied(place: int, sampler: str) -> Img2ImgJob:
     return make_job(
-        sampler=SamplerChoice(sampler, karras=place % 2 == 0), seed=place, steps=(5, 7, 10)[place % 3],
-        guidance_scale=(1.0, 5.0, 7.5)[place % 3], strength=(0.3, 0.7, 1.0)[place % 3],
+        sampler=SamplerChoice(sampler, karras=place % 2 == 0), seed=place, steps=(6, 7, 10)[place % 3],
+        guidance_scale=(1.0, 5.0, 7.5)[place % 3], strength=(0.5, 0.7, 1.0)[place % 3],
     )  # fmt: skip
 
 
-def test_rows_of_a_mixed_batch_equal_diffusers_own_pipeline(exact: SdPipeline, device: str) -> None:
+def test_rows_of_a_mixed_batch_equal_diffusers_own_pipeline(
+    exact: SdPipeline, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempering, "MOST", inf)
     theirs = StableDiffusionImg2ImgPipeline.from_pretrained(PROJECT / POCKET.source, safety_checker=None).to(device)
     theirs.set_progress_bar_config(disable=True)
-    jobs = [varied(place, name) for place, name in enumerate(ORDINARY)]
+    jobs = [varied(place, name) for place, name in enumerate(ORDINARY) if name not in STARTED_OTHERWISE]
     for job, ours in zip(jobs, latents_of(exact, *jobs), strict=True):
         wanted = reference(theirs, job)
         assert (ours - wanted).abs().max() <= 1e-3 * wanted.abs().max(), job.sampler

@@ -84,6 +84,10 @@ def test_scales_in_meta_are_floats_even_where_the_client_sent_integers(name: str
     assert type(meta(asking(SUCCEEDED))[name]) is float
 
 
+def test_steps_in_meta_are_the_evaluations_made_and_not_the_steps_asked_for() -> None:
+    assert meta(asking(SUCCEEDED, steps=20))["steps"] == USED.evaluations == 15
+
+
 def test_meta_tells_what_was_really_used() -> None:
     told = meta(asking(SUCCEEDED, prompt="asked", negative_prompt="asked too", width=520, seed=-1))
     assert told["prompt"] == USED.prompt

@@ -19,6 +19,7 @@ USED = Used(
     seed=42,
     width=512,
     height=384,
+    evaluations=15,
 )
 
 

@@ -20,13 +20,13 @@ from serve_app.jobs.eta import (
     cost,
     eta_s,
     etas,
-    evaluations,
     group_of,
     pace_of,
     queue_position,
     whole_load,
 )
 from serve_app.messages import SAMPLER_NAMES, SamplerChoice
+from serve_app.samplers.counts import evaluations
 from serve_app.samplers.plan import SamplerTables
 from tests.unit.jobs.busy_engine import ONE_SIZE, SIZES, Asked, Day, Device, mixed_jobs, quiet_morning
 
@@ -51,7 +51,9 @@ def ends(jobs: Sequence[Waiting], speed: float = 1280.0) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
-@pytest.mark.parametrize(("steps", "strength"), [(9, 0.7), (6, 1.0), (2, 0.7), (1, 1.0)])
+@pytest.mark.parametrize(
+    ("steps", "strength"), [(9, 0.7), (6, 1.0), (2, 0.7), (1, 1.0), (1, 0.3), (20, 0.01), (50, 0.58), (9, 0.0)]
+)
 def test_evaluations_are_counted_as_the_samplers_make_them(sampler: str, steps: int, strength: float) -> None:
     plan = SamplerTables().plan(SamplerChoice(sampler), sampler, BETA, steps, strength)
     assert evaluations(steps, strength, sampler) == plan.evaluations

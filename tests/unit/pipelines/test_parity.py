@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
+from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 
 from serve_app.config import POCKET, PROJECT
 from serve_app.errors import InvalidFields
@@ -14,13 +14,17 @@ from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, SamplerChoice
 from serve_app.pipelines.directly import encode, finish, latents_of, step
 from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
+from serve_app.samplers.counts import INVERSION
+from serve_app.samplers.levels import FEW_FROM_NOISE
 from serve_app.samplers.names import ORDINARY, build_sampler
 from tests.unit.pipelines.jobs import make_job
-from tests.unit.pipelines.marks import needs_avx512
+from tests.unit.pipelines.marks import STARTED_OTHERWISE, needs_avx512
 
 MIXED = [SamplerChoice(name, karras) for name, karras in product(ORDINARY, (True, False))]
 BASE = DDIMScheduler.load_config(PROJECT / POCKET.source / "scheduler")
-STRENGTHS = (0.3, 0.7, 1.0)
+STRENGTHS = (0.5, 0.7, 1.0)
+
+pytestmark = pytest.mark.usefixtures("untempered")
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +60,29 @@ def varied(sampler: SamplerChoice, strength: float) -> Img2ImgJob:
     place = MIXED.index(sampler) + 100 * STRENGTHS.index(strength)
     return make_job(
         sampler=sampler, strength=strength, seed=place, guidance_scale=(1.0, 5.0, 7.5)[place % 3],
-        steps=(5, 7, 10)[place % 3], prompt=("a red star", "a blue ring on a white background")[place % 2],
+        steps=(6, 7, 10)[place % 3], prompt=("a red star", "a blue ring on a white background")[place % 2],
     )  # fmt: skip
 
 
 def reference(pipeline: StableDiffusionImg2ImgPipeline, asked: Img2ImgJob) -> torch.Tensor:
-    pipeline.scheduler = build_sampler(asked.sampler, "DDIMScheduler", BASE)
+    """What diffusers' image-to-image pipeline gives, and for a strength of 1 its text-to-image one."""
+    from_noise = asked.strength == 1
+    spacing = {"timestep_spacing": "trailing"} if from_noise and asked.steps < FEW_FROM_NOISE else {}
+    pipeline.scheduler = build_sampler(asked.sampler, "DDIMScheduler", {**BASE, **spacing})
+    generator = torch.Generator().manual_seed(asked.seed)
+    common = {
+        "negative_prompt": asked.negative_prompt, "num_inference_steps": asked.steps, "generator": generator,
+        "guidance_scale": asked.guidance_scale, "output_type": "latent",
+    }  # fmt: skip
+    if from_noise:
+        shape = (1, 4, asked.height // 8, asked.width // 8)
+        torch.randn(shape, generator=generator)  # the picture's latents are drawn first
+        noise = torch.randn(shape, generator=generator)
+        whole = StableDiffusionPipeline(**pipeline.components, requires_safety_checker=False)
+        whole.set_progress_bar_config(disable=True)
+        return whole(asked.prompt, latents=noise, **common).images[0]
     picture = torch.from_numpy(asked.init_image.copy()).permute(2, 0, 1)[None] / 255
-    return pipeline(
-        asked.prompt, picture, negative_prompt=asked.negative_prompt, strength=asked.strength,
-        num_inference_steps=asked.steps, guidance_scale=asked.guidance_scale,
-        generator=torch.Generator().manual_seed(asked.seed), output_type="latent",
-    ).images[0]  # fmt: skip
+    return pipeline(asked.prompt, picture, strength=asked.strength, **common).images[0]
 
 
 @pytest.mark.parametrize("strength", STRENGTHS)
@@ -78,6 +93,8 @@ def test_a_row_of_a_mixed_batch_equals_diffusers_own_pipeline_run_alone(
     sampler: SamplerChoice,
     strength: float,
 ) -> None:
+    if strength < 1 and sampler.name in STARTED_OTHERWISE:
+        pytest.skip("diffusers' pipeline starts it wrongly here; test_tables judges it")
     wanted = reference(theirs, varied(sampler, strength))
     assert (mixed[sampler, strength] - wanted).abs().max() <= 1e-3 * wanted.abs().max()
 
@@ -163,8 +180,27 @@ def test_samples_are_the_pictures_of_the_seeds_that_follow(ours: SdPipeline) -> 
         assert torch.allclose(one, other, atol=1e-4)
 
 
-def test_strength_that_leaves_no_step_needs_no_evaluation(ours: SdPipeline) -> None:
-    assert ours.prepare(make_job(strength=0.1)).evaluations == 0
+def test_a_strength_of_zero_needs_no_evaluation_and_any_other_at_least_one(ours: SdPipeline) -> None:
+    assert ours.prepare(make_job(strength=0.0)).evaluations == 0
+    assert ours.prepare(make_job(strength=0.01)).evaluations == 1
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 20])
+def test_a_strength_of_one_keeps_nothing_of_the_init_picture(ours: SdPipeline, steps: int) -> None:
+    """Inversion makes its noise of the picture, so it is another thing."""
+    names = [name for name in SAMPLER_NAMES if name != INVERSION]
+    jobs = [make_job(sampler=SamplerChoice(name), strength=1.0, steps=steps, guidance_scale=1.0) for name in names]
+    others = [replace(job, init_image=255 - job.init_image) for job in jobs]
+    made = latents_of(ours, *jobs, *others)
+    for name, one, other in zip(names, made, made[len(names) :], strict=False):
+        assert (one - other).abs().max() <= 1e-4 * one.abs().max(), name
+
+
+def test_a_single_step_at_a_strength_under_one_changes_the_picture(ours: SdPipeline) -> None:
+    jobs = [make_job(sampler=SamplerChoice(name), strength=0.7, steps=1) for name in SAMPLER_NAMES]
+    (kept,) = latents_of(ours, make_job(strength=0.0))
+    for name, latents in zip(SAMPLER_NAMES, latents_of(ours, *jobs), strict=True):
+        assert (latents - kept).norm() > 0.2 * kept.norm(), name
 
 
 @pytest.mark.parametrize("skip", range(2, 9))

@@ -53,7 +53,7 @@ def test_what_changes_coefficients_is_another_plan(probes: list[str]) -> None:
 
 def test_strengths_that_leave_the_same_steps_share_a_plan() -> None:
     tables = SamplerTables()
-    assert ask(tables, strength=0.5) is ask(tables, strength=0.6)
+    assert ask(tables, 8, strength=0.5) is ask(tables, 8, strength=0.6)
 
 
 def test_the_least_recently_used_plan_leaves_first(probes: list[str]) -> None:

@@ -1,5 +1,7 @@
 """The four samplers that are not diffusers' loop: each arrives where the model's world lies."""
 
+from math import hypot
+
 import pytest
 import torch
 from torch import Tensor
@@ -60,7 +62,7 @@ def test_less_strength_stays_nearer_to_the_init_latents(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_strength_that_leaves_no_step_leaves_the_init_latents(name: str) -> None:
+def test_a_strength_of_zero_leaves_the_init_latents(name: str) -> None:
     plan = planned(name, strength=0.0)
     assert plan.evaluations == 0
     assert torch.equal(walk(plan.stepper(), bent, init_latents(), seeded()), init_latents())
@@ -136,7 +138,7 @@ def test_inversion_draws_nothing() -> None:
     assert torch.equal(*(arrive("DDIMInverseScheduler", "epsilon", 0.7, init_latents(), seed) for seed in (1, 2)))
 
 
-@pytest.mark.parametrize("strength", [0.4, 1.0])
+@pytest.mark.parametrize("strength", [0.4, 0.99])
 def test_ipndm_starts_on_its_own_axis_no_noisier_than_the_model(strength: float) -> None:
     table = planned("IPNDMScheduler", strength).table
     assert table is not None
@@ -151,7 +153,7 @@ def test_karras_adds_noise_inside_the_models_range_and_ends_without() -> None:
     table = planned("KarrasVeScheduler").table
     assert table is not None
     largest = schedule_of("epsilon").sigmas[-1]
-    assert table.start[1] <= largest
+    assert table.start == pytest.approx((0, hypot(1, largest)))
     assert (1 / table.input_scales.double() ** 2 - 1).sqrt().max() <= largest * (1 + 1e-4)
     assert not table.draws[-1]
     assert table.coefficients[-1, NOISE] == 0

@@ -1,15 +1,16 @@
 """Walks from init latents to finished ones: ours by a stepper, diffusers' by its own object, on the same model."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers import SchedulerMixin
+from diffusers import LMSDiscreteScheduler, PNDMScheduler, SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from serve_app.samplers.counts import kept_steps
 from serve_app.samplers.noise import NoiseSchedule
-from serve_app.samplers.probe import step_options
 from serve_app.samplers.table import Stepper
 
 Model = Callable[[Tensor, float], Tensor]
@@ -49,16 +50,23 @@ def walk(stepper: Stepper, model: Model, init: Tensor, generator: torch.Generato
 def walk_diffusers(
     scheduler: SchedulerMixin, model: Model, init: Tensor, steps: int, strength: float, generator: torch.Generator
 ) -> Tensor:
-    """As StableDiffusionImg2ImgPipeline does it (get_timesteps, prepare_latents, the denoising loop)."""
+    """As StableDiffusionImg2ImgPipeline does it (get_timesteps, prepare_latents, the denoising loop), but for what
+    docs/samplers.md says: strength 1 is StableDiffusionPipeline, LMS is told its order, PNDM its timesteps."""
     scheduler.set_timesteps(steps)
-    begin = max(steps - min(int(steps * strength), steps), 0) * scheduler.order
+    begin = (steps - kept_steps(steps, strength)) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)
     noise = randn_tensor(init.shape, generator)
     timesteps = scheduler.timesteps[begin:]
-    latents = scheduler.add_noise(init, noise, timesteps[:1]) if len(timesteps) else init
-    options = step_options(scheduler, generator)
-    for timestep in timesteps:
+    if isinstance(scheduler, PNDMScheduler) and begin:
+        timesteps = torch.cat([timesteps[1:3], timesteps[2:]])  # its list has one level twice, before the first here
+    mixed = scheduler.add_noise(init, noise, timesteps[:1])
+    latents = noise * scheduler.init_noise_sigma if strength == 1 else mixed
+    takes = inspect.signature(scheduler.step).parameters
+    options: dict[str, Any] = {"generator": generator} if "generator" in takes else {}
+    for place, timestep in enumerate(timesteps):
+        if isinstance(scheduler, LMSDiscreteScheduler):
+            options["order"] = min(place + 1, 4)
         output = model(scheduler.scale_model_input(latents, timestep), float(timestep))
         latents = scheduler.step(output, timestep, latents, **options, return_dict=False)[0]
     return latents
