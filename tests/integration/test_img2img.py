@@ -49,6 +49,34 @@ def test_strength_zero_returns_the_init_image_itself(service: Service) -> None:
     assert np.array_equal(pictures(service, strength=0)[0], INIT_PIXELS)
 
 
+def test_one_step_at_a_strength_under_one_is_made_and_told(service: Service) -> None:
+    answer = ask(service, strength=0.7, num_inference_steps=1)
+    assert answer["meta"]["steps"] == 1
+    assert distance(pixels_of(download(service, answer["output"][0])), INIT_PIXELS) > 10
+
+
+@pytest.mark.parametrize("steps", [1, 3, 12])
+def test_a_strength_of_one_keeps_nothing_of_the_init_image(service: Service, steps: int) -> None:
+    white = b64(png(np.full_like(INIT_PIXELS, 255)))
+    asked = {"strength": 1, "num_inference_steps": steps, "scheduler": "DDIMScheduler"}
+    one, other = pictures(service, **asked)[0], pictures(service, init_image=white, **asked)[0]
+    assert distance(one, other) < 0.5
+
+
+@pytest.mark.parametrize("strength", ["0.58", 0.58])
+def test_steps_are_counted_in_decimals_and_meta_tells_the_evaluations_made(service: Service, strength: object) -> None:
+    small = {"width": 64, "height": 64, "num_inference_steps": 50, "strength": strength}
+    assert ask(service, **small)["meta"]["steps"] == 29
+    assert ask(service, scheduler="HeunDiscreteScheduler", **small)["meta"]["steps"] == 57
+
+
+def test_a_multistep_sampler_that_starts_in_the_middle_of_its_schedule_draws_no_noise(service: Service) -> None:
+    asked = {"strength": 0.3, "num_inference_steps": 10, "use_karras_sigmas": "no"}
+    euler = pictures(service, scheduler="EulerDiscreteScheduler", **asked)[0]
+    for scheduler in ("LMSDiscreteScheduler", "PNDMScheduler"):
+        assert distance(pictures(service, scheduler=scheduler, **asked)[0], euler) < 6, scheduler
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(service: Service) -> None:
     first, again, other = (
         download(service, ask(service, seed=seed, num_inference_steps=4)["output"][0]) for seed in (5, 5, 6)
@@ -66,7 +94,7 @@ def test_sample_i_is_the_picture_of_seed_plus_i(service: Service) -> None:
 
 
 def test_the_answer_is_complete_and_typed_as_the_contract_says(service: Service) -> None:
-    answer = ask(service, seed="123456789012", width="100", track_id=None, num_inference_steps="4")
+    answer = ask(service, seed="123456789012", width="100", track_id=None, num_inference_steps="5")  # at .9
     meta = answer["meta"]
     assert set(answer) == {
         "status", "generationTime", "id", "output", "nsfw_content_detected", "webhook_status", "meta",

@@ -31,7 +31,7 @@ TYPED = (
 
 
 def used(prompt: str = USED.prompt, negative: str = USED.negative_prompt, sampler: str = USED.sampler) -> Used:
-    return Used("pocket", prompt, negative, sampler, 2**32 - 1, 512, 384)
+    return Used("pocket", prompt, negative, sampler, 2**32 - 1, 512, 384, 14)
 
 
 def read(parameters: str) -> PromptInfo:
