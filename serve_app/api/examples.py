@@ -27,7 +27,7 @@ _QUEUED = JobView(
     state="queued",
     version=1,
     request=parse_img2img(IMG2IMG_REQUEST, model_required=True),
-    used=Used(POCKET.id, "a red star on a blue background", "blurry", POCKET.default_sampler, 16, 128, 128),
+    used=Used(POCKET.id, "a red star on a blue background", "blurry", POCKET.default_sampler, 16, 128, 128, 18),
     file_prefix=_PREFIX,
     pictures=(Picture(16, None),),
     links=_LINKS,
