@@ -7,8 +7,12 @@ from deployments.courier import Courier
 from deployments.diffusion import Diffusion
 from deployments.ingress import Ingress
 from deployments.postprocess import Postprocess
-from serve_app.config import AppConfig, ModelEntry, load_config, with_environment
+from serve_app.config import AppConfig, ModelEntry, config_of, load_config
+from serve_app.errors import ConfigError
+from serve_app.preflight import file_problems
 
+DRAINED_S = {"graceful_shutdown_wait_loop_s": 0.25}
+"""How often a replica that is asked to go looks whether it is done: Serve's 2 s for each make a stop long."""
 CHECKED_S = {"health_check_period_s": 5, "health_check_timeout_s": 10}
 """A replica that does not answer is replaced after three checks in a row."""
 SPARE_REQUESTS = 10_000
@@ -17,9 +21,15 @@ SHUTDOWN_S = 60.0
 """A replica that is asked to go may finish what it does for so long; jobs that take longer run again elsewhere."""
 
 
-def build_app(args: AppConfig) -> Application:
-    """The application of the arguments in a file of Serve's."""
-    return application(with_environment(args))
+def build_app(args: dict[str, object]) -> Application:
+    """The application of the arguments in a file of Serve's. Raises ConfigError with every fault, one a line.
+
+    The files of models are judged where they are on this node: those that are not may be on the nodes that load them.
+    """
+    config = config_of(args)
+    if problems := file_problems(config):
+        raise ConfigError("\n".join(problems))
+    return application(config)
 
 
 def application(config: AppConfig) -> Application:
@@ -39,6 +49,7 @@ def _ingress(
         max_ongoing_requests=config.api.max_requests + SPARE_REQUESTS,
         graceful_shutdown_timeout_s=config.api.sync_timeout_s + 10,
         ray_actor_options={"num_cpus": config.ingress.num_cpus},
+        **DRAINED_S,
     )
     return deployment.bind(config, models, postprocess, courier)
 
@@ -51,6 +62,7 @@ def _courier(config: AppConfig, models: dict[str, Application], postprocess: App
         graceful_shutdown_timeout_s=20,
         ray_actor_options={"num_cpus": config.courier.num_cpus},
         **CHECKED_S,
+        **DRAINED_S,
     )
     return deployment.bind(config, models, postprocess)
 
@@ -65,6 +77,7 @@ def _diffusion(entry: ModelEntry) -> Application:
         graceful_shutdown_timeout_s=SHUTDOWN_S,
         ray_actor_options={"num_cpus": entry.num_cpus, "num_gpus": entry.num_gpus},
         **CHECKED_S,
+        **DRAINED_S,
     )
     return deployment.bind(entry)
 
@@ -78,8 +91,10 @@ def _postprocess(config: AppConfig) -> Application:
         graceful_shutdown_timeout_s=SHUTDOWN_S,
         ray_actor_options={"num_cpus": config.postprocess.num_cpus},
         **CHECKED_S,
+        **DRAINED_S,
     )
-    return deployment.bind(config.postprocess, config.storage)
+    checkers = {entry.id: entry.checker for entry in config.catalogue if entry.checker is not None}
+    return deployment.bind(config.postprocess, config.storage, checkers)
 
 
 app = application(load_config())

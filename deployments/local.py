@@ -1,32 +1,25 @@
 """`python -m deployments.local`: the service on this machine alone, without a dashboard, until Ctrl-C.
 
-`serve run` and `serve deploy` start the same application; this start also says which key to use
-and checks the port first.
+Checks first what can be checked without loading, then watches over `deployments.node`, which starts Ray in a process
+group of its own: a Ctrl-C is ours alone to hear, and nothing stays behind whatever becomes of a start. `serve run` and
+`serve deploy` start the same application; this start also says which key to use.
 """
 
 import argparse
 import os
 import signal
-import socket
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
-import ray
-from ray import serve
+from deployments.processes import end_with_parent
 
-from deployments.terminal import lines_printed
-from serve_app.config import AppConfig, data_dir_told, load_config
-from serve_app.errors import ConfigError
-from serve_app.jobs.keys import ensure_first_key
-
-LOGICAL_CPUS = 2
-"""What Ray counts with; the deployments ask for less than one together, so a single core will do."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SERVE_SETTINGS = {
     # On a busy machine a proxy takes longer to come up than the 5 s after which Serve would kill it.
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
     # A replica that hangs is killed, not asked to finish: its jobs run again meanwhile.
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
     # Slow and large bodies of strangers are stopped where they come in.
@@ -36,28 +29,28 @@ SERVE_SETTINGS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Start, wait for a signal, stop. Returns the exit status."""
+    """Check, start, wait for a signal, stop. Returns the exit status."""
+    for number in SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, _leave)
     options = _options(arguments)
-    if (taken := _why_taken(options.host, options.port)) is not None:
-        print(f"darkroom: cannot listen on {options.host}:{options.port}: {taken}", file=sys.stderr)
-        print("darkroom: end what uses the port, or choose another, e.g. PORT=8001", file=sys.stderr)
+    if options.end_with_parent:
+        end_with_parent()
+    # Not above: these take a second, in which Ctrl-C is to be quiet too.
+    from deployments.watching import Service
+    from serve_app.config import data_dir_told
+    from serve_app.preflight import examine
+
+    findings = examine(options.config, options.data_dir, options.host, options.port)
+    for line in findings.problems:
+        print(f"darkroom: {line}", file=sys.stderr)
+    if findings.config is None or findings.problems:
+        print(f"darkroom: not started, {_count(len(findings.problems))} to mend", file=sys.stderr)
         return 1
-    try:
-        config = load_config(options.config, options.data_dir)
-    except ConfigError as error:
-        print(f"darkroom: {error}", file=sys.stderr)
-        return 1
-    print(f"darkroom: data directory: {data_dir_told(config, options.data_dir)}", flush=True)
-    _tell_key(ensure_first_key(config.auth, config.storage.data_path), config)
-    with lines_printed():
-        _start(config, options.host, options.port)
-        stop = _stop_signal()
-        print(f"darkroom: ready at http://{options.host}:{options.port}", flush=True)
-        stop.wait()
-        print("darkroom: stopping", flush=True)
-        serve.shutdown()
-        ray.shutdown()
-    return 0
+    print(f"darkroom: data directory: {data_dir_told(findings.config, options.data_dir)}", flush=True)
+    for line in findings.notes:
+        print(f"darkroom: {line}", flush=True)
+    return Service(findings.config, options.host, options.port, SERVE_SETTINGS).run()
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -66,47 +59,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--config", type=Path, help="a YAML file with what differs from the defaults (AppConfig)")
     parser.add_argument("--data-dir", type=Path, help="where pictures, records and keys lie")
+    parser.add_argument("--end-with-parent", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
-def _why_taken(host: str, port: int) -> str | None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error.strerror
-    return None
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """Before there is anything to stop."""
+    os._exit(128 + number)
 
 
-def _tell_key(made: str | None, config: AppConfig) -> None:
-    if made is not None:
-        print(f"darkroom: your key is {made}", flush=True)
-        print("darkroom: it is shown this once; only its hash is kept. `make key` makes another.", flush=True)
-    elif not config.auth.keys:
-        print("darkroom: keys were made before; `make key` makes another one and shows it.", flush=True)
-
-
-def _stop_signal() -> threading.Event:
-    """Set by Ctrl-C and SIGTERM. Ray installs handlers of its own when it starts, so call this after that."""
-    stop = threading.Event()
-
-    def hear(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGINT, hear)
-    signal.signal(signal.SIGTERM, hear)
-    return stop
-
-
-def _start(config: AppConfig, host: str, port: int) -> None:
-    from deployments.app import application  # binds on import: after the port is known to be free
-
-    for name, value in SERVE_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    ray.init("local", num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    serve.start(http_options={"host": host, "port": port})
-    serve.run(application(config), name="darkroom", route_prefix="/")
+def _count(problems: int) -> str:
+    return "1 problem" if problems == 1 else f"{problems} problems"
 
 
 if __name__ == "__main__":

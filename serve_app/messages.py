@@ -155,6 +155,8 @@ class FinishOrder:
     """One for each sample."""
     deadline_at: float
     """Seconds since 1970: until then a store that does not take the pictures is tried again."""
+    model_id: str = ""
+    """Whose safety checker judges them; a model that is not in the catalogue has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from serve_app.messages import LACKING_ALGORITHMS, Lora, SafetyType
 
 Problems = dict[str, list[str]]
 DEFAULT_LORA_STRENGTH = 1.0
+UNCHECKED = "The safety checker field must be no: the model {model} has no safety checker."
+"""Also where the field is not sent, for then it means yes: nobody takes a picture for checked that was not."""
 
 
 class Img2ImgRequest(BaseModel):
@@ -114,6 +116,8 @@ def check_against(request: Img2ImgRequest, entry: ModelEntry) -> None:
     if request.algorithm_type in LACKING_ALGORITHMS.get(request.scheduler or entry.default_sampler, ()):
         problems["scheduler"] = ["The selected scheduler cannot run with this algorithm type."]
         problems["algorithm_type"] = ["The selected algorithm type cannot run with this scheduler."]
+    if request.safety_checker and entry.goes_unchecked:
+        problems["safety_checker"] = [UNCHECKED.format(model=entry.id)]
     if problems:
         raise InvalidFields(problems)
 

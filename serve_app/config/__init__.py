@@ -1,13 +1,13 @@
 """The configuration: parsed once, frozen, unknown keys refused. The only reader of the environment."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field
 
 from serve_app.config.catalogue import POCKET, Enhancement, ModelEntry, Weights
+from serve_app.config.crossing import cross_faults
 from serve_app.config.part import Network, Part
 from serve_app.config.parts import (
     ApiConfig,
@@ -23,6 +23,8 @@ from serve_app.config.parts import (
     WebhooksConfig,
 )
 from serve_app.config.places import DEFAULT_WHY, IMPORTED_FROM, PROJECT
+from serve_app.config.reading import Raw, Understood, read_raw, understood
+from serve_app.config.wording import Fault, shown
 from serve_app.errors import ConfigError
 
 __all__ = [
@@ -46,8 +48,11 @@ __all__ = [
     "StorageConfig",
     "WebhooksConfig",
     "Weights",
+    "all_faults",
+    "config_of",
     "data_dir_told",
     "load_config",
+    "settled",
     "terminal_socket",
     "with_environment",
 ]
@@ -71,15 +76,6 @@ class AppConfig(Part):
     webhooks: WebhooksConfig = WebhooksConfig()
     courier: CourierConfig = CourierConfig()
 
-    @model_validator(mode="after")
-    def _ids_agree(self) -> Self:
-        ids = [entry.id for entry in self.catalogue]
-        if len(set(ids)) < len(ids):
-            raise ValueError(f"two models of the catalogue share an id: {', '.join(ids)}")
-        if self.default_model is not None and self.default_model not in ids:
-            raise ValueError(f"default_model {self.default_model!r} is not in the catalogue: {', '.join(ids)}")
-        return self
-
     @property
     def records_url(self) -> str:
         """The SQLAlchemy URL of the records."""
@@ -94,12 +90,32 @@ class AppConfig(Part):
 def load_config(file: Path | None = None, data_dir: Path | None = None) -> AppConfig:
     """The configuration in a YAML file, ours or Serve's, or the defaults, with what the environment overrides.
 
-    `data_dir` is what a command was told; it counts before all else. Raises ConfigError with every fault of the file.
+    `data_dir` is what a command was told; it counts before all else. Raises ConfigError with every fault of the file,
+    one a line.
     """
-    try:
-        config = AppConfig() if file is None else _read(file)
-    except (OSError, UnicodeError, yaml.YAMLError, ValidationError) as error:
-        raise ConfigError(f"{file}: {error}") from error
+    return settled(_faultless(read_raw(file)), data_dir)
+
+
+def config_of(args: Mapping[str, object]) -> AppConfig:
+    """The configuration in the `args` of one of Serve's files. Raises ConfigError as `load_config` does."""
+    return with_environment(_faultless(Raw(args, None)))
+
+
+def _faultless(raw: Raw) -> AppConfig:
+    read = understood(raw, AppConfig)
+    if (faults := all_faults(read)) or read.config is None:
+        raise ConfigError("\n".join(map(shown, faults)))
+    return read.config
+
+
+def all_faults(read: Understood) -> tuple[Fault, ...]:
+    """Of single settings, and of what they make together, by their places in the file."""
+    together = () if read.config is None else cross_faults(read.config)
+    return (*read.faults, *((read.original(place), text) for place, text in together))
+
+
+def settled(config: AppConfig, data_dir: Path | None) -> AppConfig:
+    """The configuration with what the environment and a command's --data-dir override."""
     config = with_environment(config)
     return config if data_dir is None else _with_data_dir(config, data_dir)
 
@@ -134,15 +150,6 @@ def data_dir_told(config: AppConfig, data_dir: Path | None = None) -> str:
     else:
         why = DEFAULT_WHY if config.storage.data_dir is None else "storage.data_dir"
     return f"{config.storage.data_path} ({why})"
-
-
-def _read(file: Path) -> AppConfig:
-    match values := yaml.safe_load(file.read_text()) or {}:
-        case {"applications": [{"args": args}, *_]}:
-            # Serve's own kind of file. Serve hands us these without the file's name, so nothing is beside it.
-            return AppConfig.model_validate(args)
-        case _:
-            return AppConfig.model_validate(values, context=file.absolute().parent)
 
 
 def _with_data_dir(config: AppConfig, path: Path) -> AppConfig:

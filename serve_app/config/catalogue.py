@@ -1,13 +1,18 @@
 """The catalogue: which models there are, and how the deployment of each runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from serve_app.config.part import Name, Part
-from serve_app.config.places import FoundPath, Source, in_project
+from serve_app.config.places import NO_CHECKER, CheckerPath, FoundPath, Source, in_project
+from serve_app.config.wording import meant
 from serve_app.messages import SAMPLER_NAMES
+
+POCKET_SOURCE = "models/pocket/checkpoint"
+POCKET_FOLDER = in_project(POCKET_SOURCE)
 
 
 class Enhancement(Part):
@@ -42,6 +47,9 @@ class ModelEntry(Part):
     config: Source | None = None
     """For a single file: a diffusers folder or hub id with the model's configuration and tokenizers.
     None: what diffusers takes for such a file, from the hub."""
+    safety: CheckerPath | None = None
+    """A folder that holds safety_checker/ and feature_extractor/, as diffusers writes them; or `none`: then requests
+    that ask for a check are refused. None: the pocket model's own, and for any other model no start."""
     title: str = ""
     description: str = ""
     default_sampler: str = "DDIMScheduler"
@@ -85,11 +93,24 @@ class ModelEntry(Part):
             )
         return told
 
-    @model_validator(mode="after")
-    def _sampler_is_known(self) -> Self:
-        if self.default_sampler not in SAMPLER_NAMES:
-            raise ValueError(f"default_sampler {self.default_sampler!r} is not one of {', '.join(SAMPLER_NAMES)}")
-        return self
+    @field_validator("default_sampler")
+    @classmethod
+    def _sampler_is_known(cls, name: str) -> str:
+        if name not in SAMPLER_NAMES:
+            raise ValueError(f"{name!r} is no sampler{meant(name, SAMPLER_NAMES) or _one_of(SAMPLER_NAMES)}")
+        return name
+
+    @property
+    def checker(self) -> Path | None:
+        """The folder of its safety checker, where it has one."""
+        if self.safety is None:
+            return POCKET_FOLDER if Path(self.path_or_hub_id) == POCKET_FOLDER else None
+        return None if self.goes_unchecked else in_project(self.safety)
+
+    @property
+    def goes_unchecked(self) -> bool:
+        """Whether it says that it has no safety checker."""
+        return self.safety == NO_CHECKER
 
     @property
     def path_or_hub_id(self) -> str:
@@ -102,6 +123,10 @@ class ModelEntry(Part):
         return None if self.config is None else _path_or_text(self.config)
 
 
+def _one_of(names: Sequence[str]) -> str:
+    return f"; there are {', '.join(names)}"
+
+
 def _path_or_text(source: str) -> str:
     path = in_project(source)
     return str(path) if path.exists() else source
@@ -109,7 +134,8 @@ def _path_or_text(source: str) -> str:
 
 POCKET = ModelEntry(
     id="pocket",
-    source="models/pocket/checkpoint",
+    source=POCKET_SOURCE,
+    safety=POCKET_SOURCE,
     title="Pocket",
     description="The embedded model: one thing on a plain ground, in eight colours.",
     enhancement=Enhancement(suffix="high quality, sharp focus", negative="blurry, low quality"),

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from serve_app.config.origins import Origin
 from serve_app.config.part import Name, Network, Part, Sha256
-from serve_app.config.places import DEFAULT_DATA_DIR, HOME, DatabaseUrl, FolderPath, FoundPath, in_project
+from serve_app.config.places import DEFAULT_DATA_DIR, HOME, DatabaseUrl, FolderPath
 
 HTTP_URL = r"^https?://[^/]"
 Pause = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -180,18 +180,11 @@ class CourierConfig(Part):
 class PostprocessConfig(Part):
     """The last deployment: safety filter, encoding, storage."""
 
-    safety_checker: FoundPath = "models/pocket/checkpoint"
-    """A diffusers folder that holds safety_checker/ and feature_extractor/."""
     num_replicas: int = Field(1, ge=1)
     num_cpus: float = Field(0.2, ge=0)
     torch_threads: int = Field(1, ge=1)
     spool_bytes: int = Field(256 * 2**20, gt=0)
     """Pictures that one replica holds, uncompressed, while the store does not take them; more jobs wait for room."""
-
-    @property
-    def safety_folder(self) -> Path:
-        """The safety checker's folder as a path."""
-        return in_project(self.safety_checker)
 
 
 class IngressConfig(Part):

@@ -24,6 +24,8 @@ DEFAULT_WHY = "the default of this user" if INSTALLED else "the default of this 
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 """What a repository of the hub may be called; a path can look like it too."""
+NO_CHECKER = "none"
+"""What an entry says that goes without a safety checker."""
 WEIGHTS = (".safetensors", ".ckpt", ".pt", ".bin")
 
 
@@ -42,6 +44,10 @@ def _found(path: str, info: ValidationInfo) -> str:
 def _found_or_hub_id(source: str, info: ValidationInfo) -> str:
     path = _found(source, info)
     return source if may_be_hub_id(source) and not Path(path).exists() else path
+
+
+def _found_or_none(checker: str, info: ValidationInfo) -> str:
+    return NO_CHECKER if checker.strip().lower() == NO_CHECKER else _found(checker, info)
 
 
 def may_be_hub_id(source: str) -> bool:
@@ -69,3 +75,5 @@ FoundPath = Annotated[str, AfterValidator(_found)]
 """Something that has to be on disk."""
 Source = Annotated[str, AfterValidator(_found_or_hub_id)]
 """Something on disk, or a hub id."""
+CheckerPath = Annotated[str, AfterValidator(_found_or_none)]
+"""A safety checker's folder, or `NO_CHECKER`."""

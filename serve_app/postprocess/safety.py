@@ -6,7 +6,7 @@ torch: the model's libraries come with `DiffusersSafetyChecker.load`.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from safetensors import SafetensorError
 
-from serve_app.errors import SafetyCheckFailed
+from serve_app.errors import ConfigError, SafetyCheckFailed
 from serve_app.messages import Pixels
 
 if TYPE_CHECKING:
@@ -95,6 +95,27 @@ class DiffusersSafetyChecker:
                 with _failing_closed(f"no safety checker in {self._folder}"):
                     self._loaded = _load_model(self._folder, self._threads), _load_processor(self._folder)
             return self._loaded
+
+
+class NoChecker:
+    """What a model has that goes unchecked: pictures that are to be checked stay here."""
+
+    def flags(self, pixels: Pixels) -> tuple[bool, ...]:
+        """Raises SafetyCheckFailed."""
+        raise SafetyCheckFailed(f"the model has no safety checker for {len(pixels)} pictures")
+
+
+def load_checkers(folders: Mapping[str, Path], threads: int | None = None) -> dict[str, SafetyChecker]:
+    """A loaded checker for each model, one for all that name the same folder. Raises ConfigError, which names one."""
+    loaded: dict[Path, SafetyChecker] = {}
+    for model, folder in folders.items():
+        if folder not in loaded:
+            checker = loaded[folder] = DiffusersSafetyChecker(folder, threads)
+            try:
+                checker.load()
+            except SafetyCheckFailed as error:
+                raise ConfigError(f"safety of model {model!r}: {error.detail}") from error
+    return {model: loaded[folder] for model, folder in folders.items()}
 
 
 @contextmanager

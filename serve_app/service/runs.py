@@ -151,6 +151,7 @@ class Runs:
             safety_type=asked.safety_checker_type,
             texts=tuple(png_texts(asked, used, sample, merged=merged) for sample in range(asked.samples)),
             deadline_at=record.deadline_at - STORE_SPARE_S,
+            model_id=record.model_id,
         )
 
 
