@@ -9,13 +9,16 @@ import http.client
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
+
+import psutil
 
 from deployments.faults import start_faults
 from deployments.processes import end_with_parent
@@ -29,6 +32,10 @@ LEAST_CPUS = 2
 STEP_S = 300.0
 """A machine that is busy with other things may take so long for a step that takes a few seconds."""
 LOOK_S = 0.25
+AGENT_PORTS = (
+    "metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port",
+)  # fmt: skip
+"""Of RayParams: those that agents choose where they are not set."""
 Tell = Callable[[Step], None]
 
 
@@ -136,26 +143,52 @@ def _gpus() -> float:
 
 @contextmanager
 def _patient_ray() -> Iterator[None]:
-    """Ray gives its first node 30 s to appear, which no setting changes; here it gets `STEP_S`."""
+    """Two limits of Ray's that no setting changes are lifted while the block runs.
+
+    A raylet gives its agents, Python programs of many imports, 15 s to write down the ports that they chose, and ends
+    otherwise: here their ports are chosen for them. And Ray gives its first node 30 s to appear: here it is `STEP_S`.
+    """
     from ray._private import services
+    from ray._private.parameter import RayParams
 
     asked: Callable[..., Any] = services.get_node
+    chosen = RayParams.update_pre_selected_port
 
     def patient(*arguments: object) -> Any:  # noqa: ANN401 (what Ray's own returns)
         until = time.monotonic() + STEP_S
         while True:
             try:
                 return asked(*arguments)
-            except RuntimeError:
-                if time.monotonic() >= until:
-                    raise
+            except RuntimeError as error:
+                if time.monotonic() >= until or _raylet_has_ended():
+                    raise NotStarted(f"Ray's first node did not appear: {error}") from error
             time.sleep(LOOK_S)
 
-    services.get_node = patient
+    def choose(parameters: Any) -> None:  # noqa: ANN401 (Ray's)
+        for name, port in zip(AGENT_PORTS, _free_ports(len(AGENT_PORTS)), strict=True):
+            if not getattr(parameters, name):
+                setattr(parameters, name, port)
+        chosen(parameters)
+
+    services.get_node, RayParams.update_pre_selected_port = patient, choose
     try:
         yield
     finally:
-        services.get_node = asked
+        services.get_node, RayParams.update_pre_selected_port = asked, chosen
+
+
+def _raylet_has_ended() -> bool:
+    """It is this process' child, and whatever is left of it is."""
+    found = [each for each in psutil.Process().children() if each.name() == "raylet"]
+    return any(each.status() == psutil.STATUS_ZOMBIE for each in found)
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def _patiently(work: Callable[[], object]) -> None:

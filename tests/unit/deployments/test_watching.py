@@ -50,8 +50,8 @@ def watching(folder: Path, script: str) -> Iterator["subprocess.Popen[str]"]:
     try:
         yield child
     finally:
-        child.kill()
-        child.wait()
+        child.send_signal(signal.SIGTERM)
+        child.wait(PATIENCE_S)
         child.stdout.close()
 
 
