@@ -160,14 +160,3 @@ def test_everything_in_the_wheel_finds_its_own_modules_and_files(
     assert module == "darkroom.deployments.ingress"
     assert pixel == "[255   0   0]"
     assert list(empty.iterdir()) == []
-
-
-@pytest.mark.thorough
-def test_the_demo_of_the_wheel_runs_in_an_empty_folder(site: Path, environment: dict[str, str], empty: Path) -> None:
-    from tests.conftest import free_port
-
-    printed = run(
-        [sys.executable, str(site / "bin" / "darkroom"), "demo", "--port", str(free_port())], empty, environment
-    )
-    assert "before-after.png" in printed
-    assert list(empty.rglob("before-after.png"))
