@@ -7,9 +7,9 @@ from deployments.courier import Courier
 from deployments.diffusion import Diffusion
 from deployments.ingress import Ingress
 from deployments.postprocess import Postprocess
-from serve_app.config import AppConfig, ModelEntry, config_of, load_config
+from serve_app.config import AppConfig, ModelEntry, load_config
 from serve_app.errors import ConfigError
-from serve_app.preflight import file_problems
+from serve_app.preflight import examine_args
 
 DRAINED_S = {"graceful_shutdown_wait_loop_s": 0.25}
 """How often a replica that is asked to go looks whether it is done: Serve's 2 s for each make a stop long."""
@@ -26,10 +26,10 @@ def build_app(args: dict[str, object]) -> Application:
 
     The files of models are judged where they are on this node: those that are not may be on the nodes that load them.
     """
-    config = config_of(args)
-    if problems := file_problems(config):
-        raise ConfigError("\n".join(problems))
-    return application(config)
+    findings = examine_args(args)
+    if findings.problems or findings.config is None:
+        raise ConfigError("\n".join(findings.problems))
+    return application(findings.config)
 
 
 def application(config: AppConfig) -> Application:

@@ -3,13 +3,13 @@
 Plain Python, no Ray, no torch. What asks others (a database, a bucket) waits a bounded time, all at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve_app.config import AppConfig, all_faults, settled
-from serve_app.config.reading import Understood, read_raw, understood
+from serve_app.config import AppConfig, all_faults, settled, with_environment
+from serve_app.config.reading import Raw, Understood, read_raw, understood
 from serve_app.config.wording import Fault, shown
 from serve_app.errors import ConfigError
 from serve_app.preflight.models import hub_notes, model_faults
@@ -49,9 +49,15 @@ def examine(file: Path | None, data_dir: Path | None, host: str, port: int) -> F
     return Findings(config, tuple(dict.fromkeys(problems)), tuple(_told(read, hub_notes(config))))
 
 
-def file_problems(config: AppConfig) -> tuple[str, ...]:
-    """Of the catalogue's files that are on this node; those that are not may be on another one."""
-    return tuple(shown(fault) for fault in model_faults(config, absent_is_fault=False))
+def examine_args(args: Mapping[str, object]) -> Findings:
+    """What can be checked of the `args` of one of Serve's files: the catalogue's files where they are on this node, for
+    those that are not may be on another one."""
+    read = understood(Raw(args, None), AppConfig)
+    problems = [*map(shown, all_faults(read))]
+    if read.config is None:
+        return Findings(None, tuple(problems), ())
+    problems += _told(read, model_faults(read.config, absent_is_fault=False))
+    return Findings(with_environment(read.config), tuple(problems), ())
 
 
 def _told(read: Understood, faults: Iterable[Fault]) -> Iterator[str]:

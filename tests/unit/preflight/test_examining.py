@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.config import AppConfig
 from serve_app.jobs.database import migrate
-from serve_app.preflight import examine, file_problems
+from serve_app.preflight import examine, examine_args
 from tests.conftest import free_port
 
 
@@ -167,4 +166,4 @@ def test_a_database_and_a_bucket_that_do_not_answer_are_told_without_secrets(
 
 
 def test_a_cluster_checks_the_files_that_are_on_its_node() -> None:
-    assert file_problems(AppConfig()) == ()
+    assert examine_args({}).problems == ()

@@ -9,7 +9,7 @@ from serve_app.api.wire import check_against, parse_img2img
 from serve_app.config import POCKET, PROJECT, AppConfig, ModelEntry, config_of
 from serve_app.config.wording import shown
 from serve_app.errors import ConfigError, InvalidFields
-from serve_app.preflight import file_problems
+from serve_app.preflight import examine_args
 from serve_app.preflight.models import hub_notes, model_faults
 from tests.unit.preflight.making import diffusers_folder, put
 
@@ -33,8 +33,8 @@ def test_a_model_that_says_nothing_of_its_checker_does_not_start(tmp_path: Path)
 
 
 def test_on_a_cluster_neither() -> None:
-    config = config_of({"catalogue": [{"id": "m", "source": "/not/on/this/node"}]})
-    assert [line.split(": ")[0] for line in file_problems(config)] == ["catalogue[0].safety"]
+    problems = examine_args({"catalogue": [{"id": "m", "source": "/not/on/this/node"}]}).problems
+    assert [line.split(": ")[0] for line in problems] == ["catalogue[0].safety"]
 
 
 @pytest.mark.parametrize("safety", ["none", "None"])
