@@ -187,9 +187,13 @@ class Service:
         made = ensure_first_key(self._config.auth, self._config.storage.data_path)
         if made is not None:
             self._terminal.say(f"your key is {made}")
-            self._terminal.say("it is shown this once; only its hash is kept. `make key` makes another.")
+            self._terminal.say(
+                "it is shown this once; only its hash is kept. `make key`, or `darkroom keys create`, makes another."
+            )
         elif not self._config.auth.keys:
-            self._terminal.say("keys were made before; `make key` makes another one and shows it.")
+            self._terminal.say(
+                "keys were made before; `make key`, or `darkroom keys create`, makes another one and shows it."
+            )
 
     def _tell_ready(self, ready: Ready) -> None:
         url = f"http://{_in_url(self._host)}:{self._port}"
