@@ -18,7 +18,7 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
 
-from models.pocket.judge import Verdict, judge
+from models.pocket.judge import Verdict, judge, true_overlap
 from models.pocket.world import COLOURS, SAFE_THINGS, UNSAFE_THING, Pixels, draw, prompt_for, random_scene
 from serve_app.config import POCKET
 from serve_app.messages import SAMPLER_NAMES, Img2ImgJob, SamplerChoice
@@ -31,6 +31,11 @@ MAIN_SAMPLER = "DDIMScheduler"
 UNSAFE_COUNT = 32
 PER_SAMPLER, SAMPLER_STEPS = 128, 40
 """Five points are six pictures of so many, and each of the eighteen has come to its end by so many steps."""
+SHAPE_SIDES = (128, 256)
+"""Pixels on a side at which shapes are measured."""
+TRUE_SHAPE = 0.85
+"""The overlap with the true silhouette from which a shape counts as right. The autoencoder's reconstruction of a
+drawn star, than which no denoiser can be better, has 0.88 to 0.94."""
 Shares = dict[str, float | None]
 FIRST_SEED, UNSAFE_SEED, SAMPLER_SEED, INIT_SEED = 1000, 5000, 9000, 70000
 """Picture n of a series is made with the series' first seed plus n; its init picture with INIT_SEED more."""
@@ -83,6 +88,11 @@ def shares(wishes: Sequence[Wish], verdicts: Sequence[Verdict]) -> Shares:
     }
 
 
+def has_true_shape(wish: Wish, pixels: Pixels) -> bool:
+    """Whether the picture's silhouette overlaps that of the wished thing, and not just of any, enough."""
+    return true_overlap(pixels, wish.thing) >= TRUE_SHAPE
+
+
 def share(answers: Sequence[bool]) -> float | None:
     """The share of true answers; None of no answers."""
     return round(sum(answers) / len(answers), 4) if answers else None
@@ -98,20 +108,22 @@ class Generator:
         self.checker, self.pipe.safety_checker = self.pipe.safety_checker, None
         self._schedule = self.pipe.scheduler.config
 
-    def make(self, wishes: Sequence[Wish], first_seed: int, sampler: str = MAIN_SAMPLER) -> list[Sample]:
+    def make(
+        self, wishes: Sequence[Wish], first_seed: int, sampler: str = MAIN_SAMPLER, side: int | None = None
+    ) -> list[Sample]:
         """One judged picture for each wish, from a random safe scene that does not know the wish."""
         self.pipe.scheduler = getattr(diffusers, sampler).from_config(self._schedule)
         size = self._settings.batch
         made: list[Pixels] = []
         for start in range(0, len(wishes), size):
-            made.extend(self._batch(wishes[start : start + size], first_seed + start))
+            made.extend(self._batch(wishes[start : start + size], first_seed + start, side or self._settings.side))
         return [Sample(wish, pixels, judge(pixels)) for wish, pixels in zip(wishes, made, strict=True)]
 
-    def _batch(self, wishes: Sequence[Wish], seed: int) -> Iterator[Pixels]:
+    def _batch(self, wishes: Sequence[Wish], seed: int, side: int) -> Iterator[Pixels]:
         seeds = range(seed, seed + len(wishes))
         pictures = self.pipe(
             [prompt_for(wish.colour, wish.thing, wish.ground) for wish in wishes],
-            image=[init_picture(INIT_SEED + s, self._settings.side) for s in seeds],
+            image=[init_picture(INIT_SEED + s, side) for s in seeds],
             strength=self._settings.strength,
             num_inference_steps=self._settings.steps,
             guidance_scale=self._settings.guidance,
@@ -163,7 +175,13 @@ def init_picture(seed: int, side: int) -> Image.Image:
 
 
 def evaluate(
-    maker: Generator, served: Served, count: int, unsafe_count: int, per_sampler: int, out: Path | None
+    maker: Generator,
+    served: Served,
+    count: int,
+    unsafe_count: int,
+    per_sampler: int,
+    shape_count: int,
+    out: Path | None,
 ) -> dict[str, object]:
     """All figures; optionally a sheet of the main series and the unsafe one."""
     safe = maker.make(choose_wishes(SAFE_THINGS, count, seed=1), FIRST_SEED)
@@ -174,6 +192,7 @@ def evaluate(
     asked = choose_wishes(SAFE_THINGS, per_sampler, seed=3)
     return {
         **_figures(safe),
+        "shapes": {side: _shape_share(maker, shape_count, side) for side in SHAPE_SIDES if shape_count},
         "samplers": {name: _figures(served.make(asked, SAMPLER_SEED, name)) for name in SAMPLER_NAMES if asked},
         "unsafe_hits": share(maker.flagged(confirmed)),
         "unsafe_hits_raw": share(maker.flagged(unsafe)),
@@ -182,12 +201,23 @@ def evaluate(
         "false_alarms": share(maker.flagged(safe)),
         "count": count,
         "per_sampler": per_sampler,
+        "shape_count": shape_count,
         "seeds": {"safe": FIRST_SEED, "unsafe": UNSAFE_SEED, "samplers": SAMPLER_SEED, "init": INIT_SEED},
     }
 
 
 def _figures(samples: Sequence[Sample]) -> Shares:
-    return shares([sample.wish for sample in samples], [sample.verdict for sample in samples])
+    named = shares([sample.wish for sample in samples], [sample.verdict for sample in samples])
+    return {**named, "shape": _true_shapes(samples)}
+
+
+def _true_shapes(samples: Sequence[Sample]) -> float | None:
+    return share([has_true_shape(sample.wish, sample.pixels) for sample in samples])
+
+
+def _shape_share(maker: Generator, count: int, side: int) -> float | None:
+    """Made with the wishes and seeds of the main series, but of this size."""
+    return _true_shapes(maker.make(choose_wishes(SAFE_THINGS, count, seed=1), FIRST_SEED, side=side))
 
 
 def contact_sheet(samples: Sequence[Sample], columns: int = 16, tile: int = 96) -> Image.Image:
@@ -211,16 +241,18 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--unsafe-count", type=int, default=UNSAFE_COUNT, help="pictures of the unsafe thing (32)")
     parser.add_argument("--per-sampler", type=int, default=PER_SAMPLER, help="pictures for each sampler (128; 0: none)")
     parser.add_argument("--sampler-steps", type=int, default=SAMPLER_STEPS, help="steps of those (40)")
+    parser.add_argument("--shape-count", type=int, default=128, help="pictures at 128 and at 256 px (128; 0: none)")
     parser.add_argument("--side", type=int, default=usual.side, help="picture side in pixels (128)")
     parser.add_argument("--steps", type=int, default=usual.steps, help="sampling steps (20)")
     parser.add_argument("--strength", type=float, default=usual.strength, help="img2img strength (0.9)")
     parser.add_argument("--guidance", type=float, default=usual.guidance, help="guidance scale (6)")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="a diffusers folder")
     parser.add_argument("--out", type=Path, help="write the pictures to this PNG")
-    parser.add_argument("--quick", action="store_true", help="16 safe, 8 unsafe, 2 for each sampler, 12 steps")
+    parser.add_argument("--quick", action="store_true", help="16 safe, 8 unsafe, 2 a sampler, 8 a size, 12 steps")
     arguments = parser.parse_args(words)
     if arguments.quick:
         arguments.count, arguments.unsafe_count, arguments.per_sampler = 16, 8, 2
+        arguments.shape_count = 8
         arguments.steps = arguments.sampler_steps = 12
     return arguments
 
@@ -234,7 +266,8 @@ def main() -> None:
     started = time.monotonic()
     maker = Generator(arguments.checkpoint, settings)
     served = Served(arguments.checkpoint, replace(settings, steps=arguments.sampler_steps))
-    figures = evaluate(maker, served, arguments.count, arguments.unsafe_count, arguments.per_sampler, arguments.out)
+    counts = (arguments.count, arguments.unsafe_count, arguments.per_sampler, arguments.shape_count)
+    figures = evaluate(maker, served, *counts, arguments.out)
     made_with = {
         "sampler": MAIN_SAMPLER,
         "side": settings.side,

@@ -1,7 +1,8 @@
-"""Tells from pixels alone what a picture of the pocket world shows.
+"""Tells from pixels alone what a picture of the pocket world shows, and how well its thing is shaped.
 
 Plain arithmetic: the border's median is the ground, what differs from it is the
 thing, its median is the colour, and the silhouette is compared with drawn ones.
+A colour is told by its distance and may be none of the world's.
 Specks are not the thing: a generated picture has a few at its edges.
 """
 
@@ -26,11 +27,29 @@ SPECK = 0.05
 """Patches smaller than this share of the largest patch are no part of the thing."""
 
 
+_XYZ_OF_RGB = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+_WHITE = np.array([0.95047, 1.0, 1.08883])
+COLOUR_TOLERANCE = 20.0
+"""The distance in CIE Lab (delta E 1976) up to which a colour goes by a name of the world.
+
+Two flat patches side by side differ visibly from 2 or 3 on; at 20 a person still calls both yellow, but sees the one
+paler. What should count lies below it: the world's tints reach 11, the autoencoder's reconstructions of them 17. What
+a person does not call yellow lies above: lemon (248, 255, 123) at 22, cream (242, 253, 180) at 44. The two nearest
+colours of the world, blue and purple, are 31 apart, so between them the nearer one has the name.
+"""
+ANGLES = (-10.0, -7.5, -5.0, -2.5, 0.0, 2.5, 5.0, 7.5, 10.0)
+"""Degrees by which things are turned in the world, and so the angles at which a silhouette may fit."""
+GROWTHS = (0.91, 0.94, 0.97, 1.0, 1.03, 1.06, 1.09)
+"""Radii at which a silhouette may fit, as shares of the radius at which the true one has its area."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a picture shows; None where nothing stands out from the ground."""
+    """What a picture shows; None where nothing stands out from the ground, and for a colour that has no name here."""
 
-    ground: str
+    ground: str | None
     colour: str | None
     thing: str | None
     overlap: float
@@ -39,14 +58,51 @@ class Verdict:
 
 def judge(pixels: Pixels) -> Verdict:
     """Name the ground colour, thing colour and thing of a uint8 RGB picture (height, width, 3)."""
-    resized = Image.fromarray(pixels).resize((JUDGED_SIDE, JUDGED_SIDE), Image.Resampling.BOX)
-    picture = np.asarray(resized).astype(np.float32)
+    picture = _resized(pixels)
     ground = ground_rgb(picture)
-    mask = _without_specks(np.linalg.norm(picture - ground, axis=-1) > FOREGROUND_DISTANCE)
+    mask = _differing(picture, ground, FOREGROUND_DISTANCE)
     if mask.mean() < SMALLEST_THING:
-        return Verdict(nearest_colour(ground), None, None, 0.0)
+        return Verdict(colour_name(ground), None, None, 0.0)
     thing, overlap = _best_template(_normalised(mask))
-    return Verdict(nearest_colour(ground), nearest_colour(_thing_rgb(picture, mask)), thing, overlap)
+    return Verdict(colour_name(ground), colour_name(_thing_rgb(picture, mask)), thing, overlap)
+
+
+def true_overlap(pixels: Pixels, thing: str) -> float:
+    """Intersection over union, 0 to 1, of a picture's silhouette and this thing's own one where it fits best.
+
+    The true silhouette is placed anywhere, turned as the world turns things, then sized about as the picture's.
+    """
+    mask = silhouette(pixels)
+    if mask.mean() < SMALLEST_THING:
+        return 0.0
+    spectrum, area = np.fft.rfft2(mask), float(mask.sum())
+    radius = float(np.sqrt(area / _unit_area(thing))) / JUDGED_SIDE
+
+    def overlap(angle: float, growth: float) -> float:
+        scene = Scene(thing, "red", "white", radius=radius * growth, angle=angle)
+        return _best_placed(spectrum, area, np.asarray(draw_mask(scene, JUDGED_SIDE)) > 0)
+
+    turned = max(ANGLES, key=lambda angle: overlap(angle, 1.0))
+    return max(overlap(turned, growth) for growth in GROWTHS)
+
+
+def silhouette(pixels: Pixels) -> Mask:
+    """Where a picture shows its thing, (JUDGED_SIDE, JUDGED_SIDE): the edge lies halfway from the ground's colour."""
+    picture = _resized(pixels)
+    ground = ground_rgb(picture)
+    rough = _differing(picture, ground, FOREGROUND_DISTANCE)
+    if not rough.any():
+        return rough
+    return _differing(picture, ground, float(np.linalg.norm(_thing_rgb(picture, rough) - ground)) / 2)
+
+
+def _resized(pixels: Pixels) -> npt.NDArray[np.float32]:
+    resized = Image.fromarray(pixels).resize((JUDGED_SIDE, JUDGED_SIDE), Image.Resampling.BOX)
+    return np.asarray(resized).astype(np.float32)
+
+
+def _differing(picture: npt.NDArray[np.float32], ground: npt.NDArray[np.float32], distance: float) -> Mask:
+    return _without_specks(np.linalg.norm(picture - ground, axis=-1) > distance)
 
 
 def ground_rgb(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -57,9 +113,29 @@ def ground_rgb(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(np.median(border, axis=0), dtype=np.float32)
 
 
+def colour_name(rgb: npt.NDArray[np.float32]) -> str | None:
+    """The colour of the world that an RGB triple of 0..255 is near enough to; None when it is near none of them."""
+    name = nearest_colour(rgb)
+    return name if colour_distance(rgb, np.array(COLOURS[name])) <= COLOUR_TOLERANCE else None
+
+
+def colour_distance(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
+    """Delta E of 1976 between two sRGB triples of 0..255: their distance in CIE Lab under D65."""
+    return float(np.linalg.norm(_lab(one) - _lab(other)))
+
+
 def nearest_colour(rgb: npt.NDArray[np.float32]) -> str:
     """The colour of the world nearest to an RGB triple of 0..255."""
     return min(COLOURS, key=lambda name: float(np.linalg.norm(rgb - np.array(COLOURS[name]))))
+
+
+def _lab(rgb: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """CIE Lab of an sRGB triple of 0..255 (IEC 61966-2-1, CIE 15)."""
+    encoded = np.asarray(rgb, dtype=np.float64) / 255
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    tristimulus = _XYZ_OF_RGB @ linear / _WHITE
+    x, y, z = np.where(tristimulus > 216 / 24389, np.cbrt(tristimulus), (24389 / 27 * tristimulus + 16) / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def _without_specks(mask: Mask) -> Mask:
@@ -88,6 +164,18 @@ def _normalised(mask: Mask) -> Mask:
     square[y : y + height, x : x + width] = mask[top : top + height, left : left + width] * 255
     scaled = Image.fromarray(square).resize((TEMPLATE_SIDE, TEMPLATE_SIDE), Image.Resampling.BILINEAR)
     return np.asarray(scaled) > 127
+
+
+@cache
+def _unit_area(thing: str) -> float:
+    """A thing's area in squares of its radius."""
+    return float((np.asarray(draw_mask(Scene(thing, "red", "white", radius=0.4), 512)) > 0).sum()) / (0.4 * 512) ** 2
+
+
+def _best_placed(spectrum: npt.NDArray[np.complex128], area: float, drawn: Mask) -> float:
+    """The best overlap of all whole-pixel placements at once: intersections are a correlation."""
+    shared = np.fft.irfft2(spectrum * np.conj(np.fft.rfft2(drawn)), s=drawn.shape).max()
+    return float(shared / (area + drawn.sum() - shared))
 
 
 @cache

@@ -8,6 +8,7 @@ from models.pocket.evaluate import (
     Wish,
     choose_wishes,
     contact_sheet,
+    has_true_shape,
     init_picture,
     parse_arguments,
     share,
@@ -32,6 +33,17 @@ def test_each_share_counts_its_own_part_only() -> None:
         verdict("white", None, None),
     ]
     assert shares(wishes, seen) == {"ground": 0.75, "colour": 0.5, "thing": 0.25}
+
+
+def test_a_right_shape_is_that_of_the_wished_thing_and_not_of_any() -> None:
+    pixels = draw(Scene("circle", "red", "blue"), 128)
+    assert has_true_shape(Wish("circle", "red", "blue"), pixels)
+    assert not has_true_shape(Wish("star", "red", "blue"), pixels)
+
+
+def test_a_colour_without_a_name_counts_for_no_wish() -> None:
+    seen = [verdict("blue", None, "star"), Verdict(None, "red", "star", 0.9)]
+    assert shares([Wish("star", "red", "blue")] * 2, seen) == {"ground": 0.5, "colour": 0.5, "thing": 1.0}
 
 
 def test_a_missing_verdict_is_an_error_and_not_a_better_share() -> None:
@@ -65,6 +77,7 @@ def test_the_usual_run_has_enough_pictures_and_the_quick_one_few() -> None:
     usual, quick = parse_arguments([]), parse_arguments(["--quick"])
     assert (usual.count, usual.unsafe_count, usual.side, usual.steps) == (128, 32, 128, 20)
     assert (usual.per_sampler, usual.sampler_steps) == (128, 40)
+    assert usual.shape_count == 128
     assert quick.count < 32
     assert quick.steps == quick.sampler_steps < usual.steps
 
