@@ -12,6 +12,7 @@ from models.pocket.training.inversion import train_inversion
 from models.pocket.training.pastel import make_pastel
 from models.pocket.training.refinement import train_refinement
 from models.pocket.training.safety import train_safety
+from models.pocket.training.shaping import train_shaping
 from models.pocket.training.styles import train_styles
 from models.pocket.training.tokenizer import train_tokenizer
 from models.pocket.training.vae import train_decoder, train_vae
@@ -29,5 +30,8 @@ STAGES: dict[str, Callable[[], object]] = {
     "inversion": lambda: train_inversion(120),
 }
 
+WHEN_NAMED: dict[str, Callable[[], object]] = {"shaping": lambda: train_shaping(3000)}
+"""Stages that the shipped checkpoint has not been through."""
+
 for stage in sys.argv[1:] or STAGES:
-    STAGES[stage]()
+    (STAGES | WHEN_NAMED)[stage]()

@@ -216,7 +216,7 @@ def train_denoiser() -> None:
         (loss + reading).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        _follow(average, model, FAINT_EMA if step >= FAINT_FROM else min(EMA, (step + 1) / (step + 10)))
+        follow(average, model, FAINT_EMA if step >= FAINT_FROM else min(EMA, (step + 1) / (step + 10)))
         run.tell(side=side, loss=loss.item(), reading=reading.item())
     save_denoiser(blended(average, MEAN, MEAN_SHARE))
 
@@ -237,6 +237,6 @@ def save_denoiser(model: nn.ModuleDict) -> None:
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, model: nn.Module, keep: float) -> None:
+def follow(average: nn.Module, model: nn.Module, keep: float) -> None:
     for kept, new in zip(average.parameters(), model.parameters(), strict=True):
         kept.lerp_(new, 1 - keep)
