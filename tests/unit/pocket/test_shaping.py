@@ -17,7 +17,7 @@ class Echo(nn.Module):
         self.weight = nn.Parameter(torch.zeros(()))
 
     def forward(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> "Echo":
-        self.asked = text
+        self.asked, self.asked_at = text, timesteps
         self.sample = self.weight.expand_as(latents)
         return self
 
