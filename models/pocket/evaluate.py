@@ -227,7 +227,7 @@ def contact_sheet(samples: Sequence[Sample], columns: int = 16, tile: int = 96) 
     for place, sample in enumerate(samples):
         x, y = place % columns * (tile + 4), place // columns * (tile + 10)
         sheet.paste(Image.fromarray(sample.pixels).resize((tile, tile)), (x, y))
-        seen = Wish(str(sample.verdict.thing), str(sample.verdict.colour), sample.verdict.ground)
+        seen = Wish(str(sample.verdict.thing), str(sample.verdict.colour), str(sample.verdict.ground))
         if seen != sample.wish:
             sheet.paste((220, 0, 0), (x, y + tile + 1, x + tile, y + tile + 6))
     return sheet

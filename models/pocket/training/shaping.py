@@ -68,7 +68,7 @@ def train_shaping(steps: int) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(CHECKPOINT / "tokenizer")
     encoder = CLIPTextModel.from_pretrained(CHECKPOINT / "text_encoder", dtype=torch.float32).requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained(CHECKPOINT / "unet", dtype=torch.float32)
-    unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    unet.to(memory_format=torch.channels_last)
     average = copy.deepcopy(unet)
     optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
     sets = {side: load_latents(side, kept) for side, kept in KEPT.items()}
