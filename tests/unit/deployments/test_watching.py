@@ -44,7 +44,7 @@ def watching(folder: Path, script: str) -> Iterator["subprocess.Popen[str]"]:
     """The watching process, in a group of its own as a shell's job is."""
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.unit.deployments.watched", str(folder), script],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0, preexec_fn=hear_hangups,
     )  # fmt: skip
     assert child.stdout is not None
     try:
@@ -208,4 +208,10 @@ def take_terminal() -> None:
     import fcntl
     import termios
 
+    hear_hangups()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def hear_hangups() -> None:
+    """Take SIGHUP as at a terminal, also where the tests themselves run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
