@@ -24,7 +24,7 @@ from serve_app.api.fetching import fetch_id, parse_fetch_id
 from serve_app.api.gate import Gate, OwnJudge, Rules, return_large_blocks
 from serve_app.api.idempotency import HEADER, idempotency_of
 from serve_app.api.job_resource import cancel_status, job_resource, ticket_answer
-from serve_app.api.links import Links, cache_control
+from serve_app.api.links import Links
 from serve_app.api.problems import Told, fetch_problem, problem, text_of
 from serve_app.api.server_timing import HEADER as SERVER_TIMING
 from serve_app.api.server_timing import server_timing
@@ -39,6 +39,7 @@ from serve_app.jobs.link_secret import link_secret
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import Idempotency, JobRecord, JobRecords
 from serve_app.jobs.stopwatch import Stage, Stopwatch
+from serve_app.messages import cache_control
 from serve_app.postprocess.storage import S3Store, answers_at_all
 from serve_app.service.accepting import Accepter, Caller, GivenPictures
 from serve_app.service.lines import Refusals, told_of

@@ -196,3 +196,17 @@ def picture_names(file_prefix: str, samples: int, temporary: bool) -> tuple[str,
     """The names in the store of a job's pictures: <uuid>-<n>.png, in a folder of their own where they are temporary."""
     folder = TEMPORARY_FOLDER if temporary else ""
     return tuple(f"{folder}{file_prefix}-{n}.png" for n in range(samples))
+
+
+def is_temporary(name: str) -> bool:
+    """Whether this name is of a picture whose links expire."""
+    return name.startswith(TEMPORARY_FOLDER)
+
+
+PERMANENT_CACHE = "public, max-age=31536000, immutable"
+TEMPORARY_CACHE = "private, no-store"
+
+
+def cache_control(name: str) -> str:
+    """The Cache-Control header of the answer that holds a picture, whether we or a bucket give it."""
+    return TEMPORARY_CACHE if is_temporary(name) else PERMANENT_CACHE

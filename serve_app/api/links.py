@@ -12,13 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from serve_app.api.routes import FILES_PATH
 from serve_app.config import StorageConfig
 from serve_app.errors import LinkRefused
-from serve_app.messages import TEMPORARY_FOLDER
+from serve_app.messages import is_temporary
 
 SECRET_BYTES = 32
 """The least that a signing secret has."""
 EXPIRES = re.compile(r"[0-9]{1,12}")
-PERMANENT_CACHE = "public, max-age=31536000, immutable"
-TEMPORARY_CACHE = "private, no-store"
 
 Presign = Callable[[Sequence[str], float], Awaitable[tuple[str, ...]]]
 """Takes the names and how many seconds from now their links live; see storage.S3Store.presigned_links."""
@@ -55,11 +53,6 @@ class Links:
         check_link(name, query, self._secret, now)
 
 
-def is_temporary(name: str) -> bool:
-    """Whether this name is of a picture whose links expire."""
-    return name.startswith(TEMPORARY_FOLDER)
-
-
 def permanent_links(names: Sequence[str], base_url: str, public_url: str | None = None) -> tuple[str, ...]:
     """Links for ever: `<public_url>/<name>` where pictures are served by something else, else by this service."""
     start = f"{base_url.rstrip('/')}{FILES_PATH}" if public_url is None else public_url.rstrip("/")
@@ -86,11 +79,6 @@ def check_link(name: str, query: Mapping[str, str], secret: bytes, now: float) -
     genuine = hmac.compare_digest(signature.encode(errors="replace"), _signature(name, expires, secret).encode())
     if not genuine or EXPIRES.fullmatch(expires) is None or now >= int(expires):
         raise LinkRefused(f"{name} until {expires}")
-
-
-def cache_control(name: str) -> str:
-    """The Cache-Control header of the answer that holds a picture."""
-    return TEMPORARY_CACHE if is_temporary(name) else PERMANENT_CACHE
 
 
 def _signature(name: str, expires: str, secret: bytes) -> str:

@@ -170,6 +170,8 @@ class Driver:
             case LeaseLost():
                 return None
             case DarkroomError() as error:
+                # What the client reads of it keeps the detail back.
+                logger.warning("job %d failed: %s: %s", held.record.id, type(error).__name__, error)
                 return await self._endings.failure(held.record, error)
             case error:
                 raise error

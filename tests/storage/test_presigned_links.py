@@ -55,6 +55,13 @@ async def test_a_link_answers_404_until_the_picture_is_there_and_then_shows_it(b
     assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"one", PNG)
 
 
+async def test_a_bucket_tells_caches_what_we_would_tell_them(moto: ListeningProcess) -> None:
+    bucket = S3Config(bucket=BUCKET, endpoint=moto.url)
+    for name, kept in ((NAME, "public, max-age=31536000, immutable"), (TEMPORARY, "private, no-store")):
+        await S3Store(bucket).put(name, b"one", PNG)
+        assert get(await link(bucket, name)).headers["cache-control"] == kept
+
+
 async def test_links_come_in_the_order_of_their_names(bucket: S3Config) -> None:
     first, second = await S3Store(bucket).presigned_links([TEMPORARY, NAME], 60)
     assert urlsplit(first).path.endswith(f"/{TEMPORARY}")

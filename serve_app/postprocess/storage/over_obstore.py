@@ -3,6 +3,7 @@
 import obstore
 
 from serve_app.errors import RouteNotFound, StorageFailed, StoreUnavailable
+from serve_app.messages import cache_control
 from serve_app.postprocess.storage.seam import NAME, PNG_TYPE, StoredFile, require_name, storage_failures
 
 NO_BUCKET = "NoSuchBucket"
@@ -48,4 +49,5 @@ class ObstoreFiles:
 
     async def _write(self, name: str, data: bytes) -> None:
         """In one request, so that no part of a file is left behind."""
-        await obstore.put_async(self._backend, name, data, attributes={"Content-Type": PNG_TYPE}, use_multipart=False)
+        attributes = {"Content-Type": PNG_TYPE, "Cache-Control": cache_control(name)}
+        await obstore.put_async(self._backend, name, data, attributes=attributes, use_multipart=False)

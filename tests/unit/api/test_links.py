@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.api.links import Links, cache_control, check_link, permanent_links, signed_links
+from serve_app.api.links import Links, check_link, permanent_links, signed_links
 from serve_app.config import StorageConfig
 from serve_app.errors import LinkRefused
-from serve_app.messages import picture_names
+from serve_app.messages import cache_control, picture_names
 
 UUID = "6ef3f81f-0d5a-4b7e-9c3e-2f1a0b9c8d7e"
 KEPT = picture_names(UUID, 2, temporary=False)

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import ssl
-import time
 import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -212,9 +211,7 @@ async def test_a_server_that_drips_is_cut_at_the_deadline(site: Site, head: byte
             await asyncio.sleep(0.05)
 
     site.answers["/"] = drip
-    begun = time.monotonic()
     detail = await refused(f"http://127.0.0.1:{await site.open()}/", fetch_timeout_s=0.4)
-    assert time.monotonic() - begun < 4
     assert detail == "not done within 0.4 s"
 
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 import socket
 import ssl
-import time
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -129,9 +129,7 @@ async def test_proxies_of_the_environment_are_not_used(receiver: HookReceiver, m
 
 async def test_a_receiver_that_hangs_is_left_at_the_deadline(receiver: HookReceiver) -> None:
     receiver.answer("/", hang)
-    begun = time.monotonic()
     assert await posted(receiver.url, timeout_s=0.3) == PostAnswer(None, None, "no answer within 0.3 s")
-    assert time.monotonic() - begun < 2
 
 
 async def test_a_receiver_that_drips_its_head_is_left_at_the_deadline(receiver: HookReceiver) -> None:
@@ -151,9 +149,7 @@ async def test_a_status_counts_though_its_body_never_comes(receiver: HookReceive
         await hang(writer)
 
     receiver.answer("/", half)
-    begun = time.monotonic()
-    assert (await posted(receiver.url)).status == 200
-    assert time.monotonic() - begun < 4
+    assert (await posted(receiver.url, timeout_s=36_000)).status == 200  # who waits for the body waits for ever
 
 
 async def test_a_flood_of_an_answer_is_cut(receiver: HookReceiver) -> None:
@@ -197,10 +193,11 @@ async def test_the_body_arrives_at_the_next_address_where_the_first_does_not_lis
 async def test_names_that_hang_do_not_hold_up_others(receiver: HookReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """The event loop's own few threads would be full after half a dozen."""
     real = socket.getaddrinfo
+    others_are_served = threading.Event()
 
     def slow(host: str, *args: object, **kwargs: object) -> object:
         if host.endswith(".dead"):
-            time.sleep(1.0)
+            others_are_served.wait()
             raise OSError("no server answers")
         return real(host, *args, **kwargs)  # type: ignore[arg-type]
 
@@ -208,9 +205,8 @@ async def test_names_that_hang_do_not_hold_up_others(receiver: HookReceiver, mon
     async with poster_of() as poster:
         dead = [asyncio.create_task(poster.post(f"http://{n}.dead/", BODY, HEADERS)) for n in range(40)]
         await asyncio.sleep(0)
-        begun = time.monotonic()
         assert (await poster.post(receiver.url, BODY, HEADERS)).status == 200
-        assert time.monotonic() - begun < 0.7
+        others_are_served.set()
         assert {answer.status for answer in await asyncio.gather(*dead)} == {None}
 
 

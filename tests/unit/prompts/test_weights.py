@@ -118,7 +118,7 @@ def test_brackets_around_a_text_that_is_balanced_multiply_all_of_it(text: str) -
     "unit", ["(", "[", ")", "([", "(a", "a(b)", "(a:1.3)", ":", ": ", ":1", " ", "1.", "\\", "BREAK ", "(:1 "]
 )
 def test_ten_thousand_characters_of_syntax_are_read_at_once(unit: str) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     parse_weights(unit * (10_000 // len(unit)))
     parse_weights("(a:" + unit * (10_000 // len(unit)) + "x")
-    assert time.process_time() - started < 1
+    assert time.thread_time() - started < 5, "what takes time by the square takes minutes"
