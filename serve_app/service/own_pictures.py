@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from serve_app.api.links import is_temporary
 from serve_app.api.routes import FILES_PATH
 from serve_app.config import AppConfig
 from serve_app.errors import ImageFetchFailed, RouteNotFound
 from serve_app.jobs.records import JobRecord, JobRecords
 from serve_app.jobs.rows import OPEN
-from serve_app.messages import TEMPORARY_FOLDER
+from serve_app.messages import TEMPORARY_FOLDER, is_temporary
 from serve_app.postprocess.storage import NAME, ObjectStore
 
 NOT_YET = "the picture is not finished yet"
