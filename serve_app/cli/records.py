@@ -14,6 +14,7 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from serve_app.config import AppConfig, data_dir_told, load_config
+from serve_app.config.places import is_there
 from serve_app.errors import ConfigError, RecordsUnavailable
 from serve_app.jobs.database import Database, one_node_only
 from serve_app.jobs.engines import parse_url
@@ -123,5 +124,5 @@ async def _asked(url: str, work: Callable[[Database], Awaitable[T]]) -> T:
 
 def _require_file(url: str) -> None:
     """SQLite would make an empty one."""
-    if one_node_only(url) and not (file := Path(parse_url(url).database or "")).exists():
+    if one_node_only(url) and not is_there(file := Path(parse_url(url).database or "")):
         raise RecordsUnavailable(f"there is no {file}")

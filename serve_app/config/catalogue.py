@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from serve_app.config.part import Name, Part
-from serve_app.config.places import NO_CHECKER, CheckerPath, FoundPath, Source, in_project
+from serve_app.config.places import NO_CHECKER, CheckerPath, FoundPath, Source, in_project, is_there
 from serve_app.config.wording import meant
 from serve_app.messages import SAMPLER_NAMES
 
@@ -129,7 +129,7 @@ def _one_of(names: Sequence[str]) -> str:
 
 def _path_or_text(source: str) -> str:
     path = in_project(source)
-    return str(path) if path.exists() else source
+    return str(path) if is_there(path) else source
 
 
 POCKET = ModelEntry(

@@ -3,6 +3,7 @@
 A relative path in a YAML file is looked for beside that file first. Nothing here reads the environment.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,11 @@ NO_CHECKER = "none"
 WEIGHTS = (".safetensors", ".ckpt", ".pt", ".bin")
 
 
+def is_there(path: Path | str) -> bool:
+    """Whether something can be seen there. `Path.exists` raises where a folder on the way is closed to this user."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def _beside_file(path: str, info: ValidationInfo) -> str:
     """Absolute, where a file is being read."""
     return path if info.context is None else str(info.context / Path(path).expanduser())
@@ -38,12 +44,12 @@ def _found(path: str, info: ValidationInfo) -> str:
     """Beside the file that is being read, unless it is only in the project: the sample configuration names the
     pocket model so."""
     beside = _beside_file(path, info)
-    return path if not Path(beside).exists() and (PROJECT / path).exists() else beside
+    return path if not is_there(beside) and is_there(PROJECT / path) else beside
 
 
 def _found_or_hub_id(source: str, info: ValidationInfo) -> str:
     path = _found(source, info)
-    return source if may_be_hub_id(source) and not Path(path).exists() else path
+    return source if may_be_hub_id(source) and not is_there(path) else path
 
 
 def _found_or_none(checker: str, info: ValidationInfo) -> str:

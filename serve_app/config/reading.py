@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 
 GONE = object()
 """Stands where an entry of a list was taken out, so that those behind it keep their numbers."""
+NOT_CLOSED = "what is opened here is not closed: a bracket, a brace or a quotation mark is missing"
+PLAIN = {
+    "<stream end>": NOT_CLOSED,
+    "unexpected end of stream": NOT_CLOSED,
+    "<block end>": "is indented unlike the lines that it belongs to",
+    "expected ',' or": "a comma, or a closing bracket or brace, is missing here or before",
+    r"character '\t'": "begins with a tab: indent with blanks",
+    "cannot start any token": "a text that begins with a sign of YAML's: put quotation marks around it",
+    "mapping values are not allowed": "two `: ` in a line: put quotation marks around the text, or mend indentation",
+    "could not find expected ':'": "a name without its colon, here or in the line before",
+}
+"""What the reader of YAML says, and what a person has to look for."""
 ROUNDS = 20
 """Each takes out at least one faulty setting of those that hid behind others."""
 
@@ -64,7 +76,7 @@ def read_raw(file: Path | None) -> Raw:
     try:
         values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(f"{file}{_line(error)}: {', '.join(filter(None, (error.context, error.problem)))}") from error
+        raise ConfigError(f"{file}{_where_and_what(error)}") from error
     except (yaml.YAMLError, UnicodeError) as error:
         raise ConfigError(f"{file}: not a text file of YAML: {' '.join(str(error).split())}") from error
     except OSError as error:
@@ -98,9 +110,13 @@ def understood(raw: Raw, model: "type[AppConfig]") -> Understood:
     return Understood(None, tuple(faults.items()), tree)
 
 
-def _line(error: yaml.MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    return "" if mark is None else f", line {mark.line + 1}"
+def _where_and_what(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or ""
+    what = next((plain for said, plain in PLAIN.items() if said in problem), None)
+    mark = error.context_mark if what == NOT_CLOSED else error.problem_mark
+    mark = mark or error.problem_mark or error.context_mark
+    line = "" if mark is None else f", line {mark.line + 1}"
+    return f"{line}: {what or ', '.join(filter(None, (error.context, problem)))}"
 
 
 def _was_emptied(values: Any, place: Place, sentence: str) -> bool:  # noqa: ANN401 (what YAML gave)

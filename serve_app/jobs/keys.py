@@ -169,7 +169,7 @@ def _read_entries(data_dir: Path) -> Entries:
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; {MEND}") from error
     except ValidationError as error:
         raise ConfigError(f"{path} cannot be read as a list of keys: {_first_fault(error)}; {MEND}") from error
 

@@ -1,10 +1,12 @@
 """The files of the catalogue: there, readable, whole, of the kind and the family that their entries say."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from serve_app.config import PROJECT, AppConfig, ModelEntry
 from serve_app.config.catalogue import POCKET_FOLDER
+from serve_app.config.places import is_there
 from serve_app.config.wording import Fault, Place
 from serve_app.preflight.weights import FAMILY_OF_WIDTH, Unusable, read_header, read_json
 
@@ -21,6 +23,7 @@ UNSAID = (
     "is not said: name the folder of this model's safety checker (it holds safety_checker/ and feature_extractor/), "
     "or say `safety: none`, and requests that ask for a check are refused"
 )
+CLOSED = "is closed to this user: change its owner or its mode"
 NOT_THERE = "there is nothing at {path}"
 Check = Callable[[Path], Iterator[str]]
 
@@ -41,7 +44,7 @@ def hub_notes(config: AppConfig) -> Iterator[tuple[Place, str]]:
             yield (*place, "safety"), "the pocket model's checker knows one drawn thing: it is no check of other models"
         if _is_hub_id(entry.path_or_hub_id):
             yield (*place, "source"), f"{entry.source} is no path here: it is asked for at the hub while it loads"
-        elif Path(entry.path_or_hub_id).is_file() and entry.config is None:
+        elif entry.config is None and is_there(entry.path_or_hub_id) and Path(entry.path_or_hub_id).is_file():
             yield (*place, "config"), "not set: diffusers takes the configuration of a single file from the hub"
 
 
@@ -50,14 +53,14 @@ def _entry_faults(entry: ModelEntry) -> Iterator[Fault]:
     width: int | None = None
     if _is_hub_id(entry.path_or_hub_id):
         pass
+    elif not is_there(source) or not (source.is_dir() or source.is_file()):
+        yield ("source",), _absent(PROJECT / source)
     elif source.is_dir():
         yield from _each(("source",), folder_faults(source, entry.family))
         width = _folder_width(source)
-    elif source.is_file():
+    else:
         yield from _each(("source",), _checkpoint_faults(source, entry.family))
         width = _file_width(source)
-    else:
-        yield ("source",), _absent(PROJECT / source)
     yield from _each(("config",), _config_faults(entry))
     if entry.checker is not None:
         yield from _each(("safety",), checker_faults(entry.checker))
@@ -67,28 +70,33 @@ def _entry_faults(entry: ModelEntry) -> Iterator[Fault]:
 
 
 def _each(place: Place, texts: Iterator[str]) -> Iterator[Fault]:
-    for text in texts:
-        yield place, text
+    try:
+        for text in texts:
+            yield place, text
+    except PermissionError as error:
+        yield place, f"{Path(error.filename).parent} {CLOSED}"
 
 
 def _is_hub_id(source: str) -> bool:
     """Whether diffusers would ask the hub for it: two names, of which the first is no folder here."""
     parts = source.split("/")
-    known = (PROJECT / parts[0]).exists() or source.startswith((".", "/", "~"))
+    known = is_there(PROJECT / parts[0]) or source.startswith((".", "/", "~"))
     return (
         len(parts) in (1, 2)
         and all(parts)
         and not known
         and Path(source).suffix != ".safetensors"
-        and not Path(source).exists()
+        and not is_there(source)
     )
 
 
 def _absent(path: Path) -> str:
     text = NOT_THERE.format(path=path)
-    parent = next((each for each in path.parents if each.exists()), None)
+    parent = next((each for each in path.parents if is_there(each)), None)
     if parent is not None and not parent.is_dir():
         return f"{text}: {parent} is a file"
+    if parent is not None and not os.access(parent, os.X_OK):
+        return f"{parent} {CLOSED}"
     if parent == path.parent:
         return f"{text}: put it there, or correct the path{_neighbours(path)}"
     return f"{text}: put it there, or correct the path ({parent} is the last folder of it that exists)"
@@ -127,8 +135,12 @@ def folder_faults(folder: Path, family: str) -> Iterator[str]:
     """Why a diffusers folder cannot be loaded."""
     if not (folder / INDEX).is_file():
         single = next(iter(sorted(folder.glob("*.safetensors"))), None)
-        hint = "" if single is None else f"; name the file itself, {single}, if it is a checkpoint"
-        yield f"{folder} is no diffusers folder: it has no {INDEX}{hint}"
+        hint = (
+            "name the folder that holds it"
+            if single is None
+            else f"name the file itself, {single}, if it is a checkpoint"
+        )
+        yield f"{folder} is no diffusers folder: it has no {INDEX}: {hint}"
         return
     try:
         index = read_json(folder / INDEX)
@@ -197,7 +209,7 @@ def _instead(folder: Path) -> str:
 def checker_faults(folder: Path) -> Iterator[str]:
     """Why a safety checker cannot be loaded from a folder."""
     if not folder.is_dir():
-        yield _absent(folder) if not folder.exists() else f"{folder} is a file: name the folder of the checker"
+        yield _absent(folder) if not is_there(folder) else f"{folder} is a file: name the folder of the checker"
         return
     yield from network_faults(folder / "safety_checker", "model")
     for file in CHECKER_FILES:
@@ -211,17 +223,17 @@ def _config_faults(entry: ModelEntry) -> Iterator[str]:
     if entry.config is None or _is_hub_id(entry.config_or_hub_id or ""):
         return
     folder = Path(entry.config_or_hub_id or "")
-    if not folder.exists():
+    if not is_there(folder):
         yield _absent(folder)
     elif not (folder / INDEX).is_file():
-        yield f"{folder} is no diffusers folder: it has no {INDEX}"
+        yield f"{folder} is no diffusers folder: it has no {INDEX}: name the folder that holds it"
 
 
 def _addon_faults(entry: ModelEntry, width: int | None) -> Iterator[Fault]:
     for kind, check in (("vaes", _vae_faults), ("loras", _lora_check(width)), ("embeddings", _embedding_faults)):
         for number, weights in enumerate(getattr(entry, kind)):
             place = (kind, number, "source")
-            if not weights.path.exists():
+            if not is_there(weights.path):
                 yield place, _absent(weights.path)
             else:
                 yield from _each(place, check(weights.path))

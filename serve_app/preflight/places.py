@@ -68,7 +68,8 @@ def data_faults(config: AppConfig) -> Iterator[Fault]:
     try:
         key_names(config.auth, data)
     except ConfigError as error:
-        yield ("storage", "data_dir"), f"{error}: mend it, or move it away and a new key is made"
+        if not faults:  # else it says the same once more
+            yield ("storage", "data_dir"), str(error)
 
 
 def device_faults(config: AppConfig) -> Iterator[Fault]:

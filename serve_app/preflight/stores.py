@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL
 
 from serve_app.config import AppConfig
+from serve_app.config.places import is_there
 from serve_app.config.wording import Fault
 from serve_app.errors import ConfigError, DarkroomError
 from serve_app.jobs.database import MIGRATIONS
@@ -33,7 +34,11 @@ def records_faults(config: AppConfig) -> Iterator[Fault]:
     """Why the records cannot be opened, or brought to this version's shape."""
     try:
         url = parse_url(config.records_url)
-        faults = _sqlite_faults(Path(url.database or "")) if url.drivername == SQLITE else _postgres_faults(url)
+        if url.drivername == SQLITE:
+            own = config.records.url is None  # beside the pictures, in the folder that `data_faults` looks at
+            faults = _sqlite_faults(Path(url.database or ""), look_at_folder=not own)
+        else:
+            faults = _postgres_faults(url)
         yield from ((("records", "url"), fault) for fault in faults)
     except ConfigError as error:
         yield ("records", "url"), str(error).removeprefix("records.url ")
@@ -64,11 +69,11 @@ def _away(config: AppConfig, reason: str) -> str:
     return f"bucket {s3.bucket} at {where} cannot be written: {_short(reason)}: {what}"
 
 
-def _sqlite_faults(file: Path) -> Iterator[str]:
-    if not file.exists():
+def _sqlite_faults(file: Path, *, look_at_folder: bool) -> Iterator[str]:
+    if look_at_folder:
         yield from folder_faults(file.parent.absolute())
+    if not is_there(file):
         return
-    yield from folder_faults(file.parent.absolute())
     try:
         with file.open("r+b") as opened:
             start = opened.read(len(MAGIC))
@@ -103,7 +108,8 @@ def _postgres_faults(url: URL) -> Iterator[str]:
             (may,) = connection.execute("SELECT has_schema_privilege(current_schema(), 'CREATE')").fetchone() or (True,)
             (standby,) = connection.execute("SELECT pg_is_in_recovery()").fetchone() or (False,)
     except psycopg.Error as error:
-        yield f"{shown}: {_short(str(error))}"
+        reason = _short(str(error).partition("\n")[0])
+        yield f"{shown}: {reason}: start the database, or correct the URL, its user or password"
         return
     if standby:
         yield f"{shown} is a standby that only reads: name the primary"

@@ -1,5 +1,6 @@
 """A start is examined at once and as a whole: every problem in one answer, each with its setting's own path."""
 
+import errno
 import os
 import socket
 import sqlite3
@@ -72,9 +73,16 @@ def test_an_entry_behind_one_that_cannot_be_read_keeps_its_number(tmp_path: Path
         ("api: {errors_as_200: maybe}", "api.errors_as_200: must be true or false, not 'maybe'"),
         ("storge: {}", "storge: is no setting, did you mean storage?"),
         ("- a", "must be a mapping"),
-        ("api:\n  sync_timeout_s: 1\n bad: 2", "line 3"),
+        ("api:\n  sync_timeout_s: 1\n bad: 2", "line 3: is indented unlike the lines that it belongs to"),
+        ("catalogue:\n  - id: a\n   source: b", "line 3: "),
+        ("catalogue:\n\t- id: a", "line 2: begins with a tab"),
+        ("api: {}\ncatalogue: [{id: a\n", "line 2: what is opened here is not closed"),
+        ("api: {public_url: 'http://a}\n", "line 1: what is opened here is not closed"),
+        ("inputs: {a: 1 b: 2}", "line 1: a "),
+        ("default_model: @a", "line 1: a text that begins with a sign"),
+        ("api: {}\ninputs\nstorage: {}", "line 3: a name without its colon"),
         ("api: {}\ninputs: {}\napi: {}", "line 3: 'api' stands here twice"),
-        ("{{{", "while parsing"),
+        ("{{{", "line 1: what is opened here is not closed"),
     ],
 )
 def test_a_fault_of_the_file_is_one_line_without_the_readers_noise(tmp_path: Path, text: str, line: str) -> None:
@@ -83,6 +91,7 @@ def test_a_fault_of_the_file_is_one_line_without_the_readers_noise(tmp_path: Pat
     assert "\n" not in told
     assert "pydantic" not in told
     assert "after validation" not in told
+    assert "while parsing" not in told
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -102,8 +111,8 @@ def test_a_taken_port_and_a_foreign_host_are_told(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_the_data_directory_is_told(tmp_path: Path, data: Path) -> None:
     data.write_text("")
-    assert problems(tmp_path, "")[0] == (
-        f"storage.data_dir: {data} is a file, and a folder is needed there: move it away, or choose another one"
+    assert problems(tmp_path, "") == (
+        f"storage.data_dir: {data} is a file, and a folder is needed there: move it away, or choose another one",
     )
 
 
@@ -111,6 +120,38 @@ def test_a_file_in_the_place_of_the_data_directory_is_told(tmp_path: Path, data:
 def test_a_data_directory_that_cannot_be_written_is_told(tmp_path: Path, data: Path) -> None:
     data.mkdir(mode=0o500)
     assert "cannot be written" in problems(tmp_path, "")[0]
+
+
+def close(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is for others than its owner; root may look everywhere, so what the system says is put in its mouth."""
+    stat, access = os.stat, os.access
+
+    def stat_outside(path: str | Path, **options: bool) -> os.stat_result:
+        if folder in Path(path).parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat_outside)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder and access(path, mode))
+
+
+def test_a_data_directory_that_is_closed_to_this_user_is_told(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.mkdir()
+    close(data, monkeypatch)
+    (told,) = problems(tmp_path, "")
+    assert told.startswith(f"storage.data_dir: {data} cannot be written by this user: ")
+
+
+@pytest.mark.parametrize("source", ["closed", "closed/m.safetensors"])
+def test_weights_in_a_folder_that_is_closed_to_this_user_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    (tmp_path / "closed").mkdir()
+    close(tmp_path / "closed", monkeypatch)
+    (told,) = problems(tmp_path, f"catalogue: [{{id: a, source: {tmp_path / source}, safety: none}}]")
+    assert told == f"catalogue[0].source: {tmp_path / 'closed'} is closed to this user: change its owner or its mode"
 
 
 def test_nothing_is_written_by_looking(tmp_path: Path, data: Path) -> None:
@@ -121,7 +162,9 @@ def test_nothing_is_written_by_looking(tmp_path: Path, data: Path) -> None:
 def test_a_broken_key_file_is_told(tmp_path: Path, data: Path) -> None:
     data.mkdir()
     (data / "keys.json").write_text("[{")
-    assert "keys.json cannot be read" in problems(tmp_path, "")[0]
+    (told,) = problems(tmp_path, "")
+    assert "keys.json cannot be read" in told
+    assert told.count("mend it") == 1
 
 
 def test_records_of_a_newer_version_are_told(tmp_path: Path, data: Path) -> None:
@@ -162,6 +205,7 @@ def test_a_database_and_a_bucket_that_do_not_answer_are_told_without_secrets(
     )
     told = problems(tmp_path, text)
     assert [line.split(": ")[0] for line in told] == ["records.url", "storage.s3"]
+    assert told[0].endswith("Connection refused: start the database, or correct the URL, its user or password")
     assert "secret" not in " ".join(told)
 
 

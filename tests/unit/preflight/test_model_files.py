@@ -105,7 +105,7 @@ def another_pipeline(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (break_index, "no model_index.json"),
+        (break_index, "no model_index.json: name the folder that holds it"),
         (break_unet, "pickles are never read"),
         (only_a_variant, "variant"),
         (without_lfs, "Git LFS pointer"),
