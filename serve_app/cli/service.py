@@ -28,6 +28,8 @@ POLL_S = (0.5, 5.0)
 """The shortest and the longest pause between two fetches."""
 NO_EVENTS = (204, 404, 405, 501)
 """Statuses of a stream of events that is over, or that this server does not have."""
+NOBODY_THERE = "start the service (`darkroom serve`), or give its URL by --url or DARKROOM_URL"
+"""What to do where nobody listens."""
 
 
 class Service:
@@ -67,7 +69,7 @@ class Service:
         try:
             return post()
         except httpx2.ConnectError as error:  # nothing was sent, and most often the URL is wrong
-            raise Unreachable(f"{self._url}: {error}") from error
+            raise Unreachable(f"{self._url}: {error}: {NOBODY_THERE}") from error
         except Busy as error:
             raise Refused(str(error)) from error
         except httpx2.TransportError:

@@ -239,6 +239,16 @@ def test_a_service_that_stays_away_is_given_up(service: PretendService) -> None:
     assert len(slept) == len(NOW_AND_THEN)
 
 
+def test_where_nobody_listens_submit_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"picture")
+    told = CliRunner().invoke(
+        app,
+        ["submit", str(tmp_path / "a.png"), "--prompt", "x", "--url", "http://127.0.0.1:1", "--key", "k"],
+    )
+    assert told.exit_code == 1
+    assert "start the service (`darkroom serve`), or give its URL by --url or DARKROOM_URL" in told.output
+
+
 def test_streams_that_open_and_say_nothing_are_given_up(service: PretendService) -> None:
     service.events = [[]]
     with Service(service.url, "abc", NOW_AND_THEN) as client, pytest.raises(Unreachable, match="ended before the job"):
