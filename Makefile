@@ -43,7 +43,7 @@ test: $(READY) ## Run the tests: unit (WORKERS at a time), integration over HTTP
 
 faults: $(READY) ## Kill, stop, fill and cut everything that jobs need (a quarter of an hour), then print the table
 	rm -f build/faults.jsonl
-	$(BIN)/python -m pytest tests/faults -m "thorough or not thorough"
+	$(BIN)/python -m pytest tests/faults tests/unit/engine/test_soak.py -m "thorough or not thorough"
 	$(BIN)/python -m tests.faults.table
 
 bench: $(READY) ## Measure the engine beside its peers (ARGS=--quick for a minute's worth); writes build/bench-engine.png

@@ -1,4 +1,4 @@
-"""Two thousand mixed requests with random cancels, in a process of their own; prints one JSON object of what is left.
+"""Many mixed requests with random cancels, in a process of their own; prints one JSON object of what is left.
 
 The bounds on memory act on what is not allocated yet, which other tests' processes already have.
 """
@@ -22,7 +22,7 @@ from serve_app.pipelines.sd import SdPipeline
 from serve_app.prompts.weights import parse_weights
 from tests.unit.pipelines.lora_making import lora_entries
 
-REQUESTS, WARM = 2000, 200
+WARM = 200
 BUDGETS = {"prompt_cache_bytes": 2**20, "picture_cache_bytes": 2**18, "text_kv_bytes": 2**23, "lora_bytes": 2**19}
 
 
@@ -41,7 +41,7 @@ def random_job(number: int, rng: random.Random, loras: list[str]) -> Img2ImgJob:
     )  # fmt: skip
 
 
-def soak(folder: Path) -> dict[str, object]:
+def soak(folder: Path, requests: int) -> dict[str, object]:
     """What is left behind, and resident memory in MiB after the first WARM requests and after all."""
     entries = lora_entries(folder, 4)
     entry = POCKET.model_copy(update={"torch_threads": 2, "loras": entries, "max_jobs": 32, **BUDGETS})
@@ -55,7 +55,7 @@ def soak(folder: Path) -> dict[str, object]:
         if not isinstance(event, Progress):
             ended.put(event)
 
-    for number in range(REQUESTS):
+    for number in range(requests):
         while number - outcomes >= entry.max_jobs:
             wait_for_one(ended)
             outcomes += 1
@@ -64,7 +64,7 @@ def soak(folder: Path) -> dict[str, object]:
         flight = engine.submit(random_job(number, rng, [lora.id for lora in entries]), hear)
         if rng.random() < 0.2:
             flight.cancel()
-    for _ in range(REQUESTS - outcomes):
+    for _ in range(requests - outcomes):
         wait_for_one(ended)
     left = {"jobs": engine.jobs, "rows": engine.rows, "backlog": engine.backlog}
     engine.stop()
@@ -85,4 +85,4 @@ def resident_mib() -> float:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    print(json.dumps(soak(Path(sys.argv[1]))))
+    print(json.dumps(soak(Path(sys.argv[1]), int(sys.argv[2]))))
