@@ -116,7 +116,9 @@ def _where_and_what(error: yaml.MarkedYAMLError) -> str:
     mark = error.context_mark if what == NOT_CLOSED else error.problem_mark
     mark = mark or error.problem_mark or error.context_mark
     line = "" if mark is None else f", line {mark.line + 1}"
-    return f"{line}: {what or ', '.join(filter(None, (error.context, problem)))}"
+    if what is None:
+        return f"{line}: {', '.join(filter(None, (error.context, problem)))}"
+    return f"{line}: {what} (YAML says: {error.context or problem})"
 
 
 def _was_emptied(values: Any, place: Place, sentence: str) -> bool:  # noqa: ANN401 (what YAML gave)
