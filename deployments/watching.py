@@ -28,6 +28,9 @@ PATIENCE = {
     "RAY_gcs_rpc_server_connect_timeout_s": "300",
     "RAY_gcs_server_request_timeout_seconds": "300",
     "RAY_health_check_failure_threshold": "30",
+    # Workers are niced by 15 unless told: beside other programs at full load they got a hundredth of a core each, and a
+    # start did not end within ten minutes.
+    "RAY_worker_niceness": "0",
 }
 """Ray's own limits are for machines of a cluster, which can do without a slow one; this one is all there is."""
 TRIES = 2

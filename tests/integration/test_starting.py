@@ -121,3 +121,9 @@ def test_serve_build_knows_the_deployments(tmp_path: Path) -> None:
     built = yaml.safe_load(target.read_text())
     names = {deployment["name"] for deployment in built["applications"][0]["deployments"]}
     assert names == {"Ingress", "Courier", "Diffusion-pocket", "Postprocess"}
+
+
+def test_replicas_get_their_share_of_a_busy_machine(service: Service) -> None:
+    replicas = [each for each in psutil.Process(service.pid).children(recursive=True) if "Replica" in each.name()]
+    assert replicas
+    assert {each.nice() for each in replicas} == {psutil.Process().nice()}
