@@ -86,12 +86,6 @@ class JobRecords:
             png: bytes | None = (await connection.execute(select(jobs.c.preview).where(has_id(id)))).scalar()
             return png
 
-    async def failure(self, id: int) -> str | None:
-        """What the job failed of, for programs; None also of jobs that failed before this was kept."""
-        async with self._database.read() as connection:
-            found: str | None = (await connection.execute(select(jobs.c.failure).where(has_id(id)))).scalar()
-            return found
-
     async def unended(self, model_id: str) -> Sequence[Waiting]:
         """This model's jobs that have not ended, oldest first."""
         query = select(*WAITING_COLUMNS).where(jobs.c.model_id == model_id, is_open())

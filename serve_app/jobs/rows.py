@@ -123,6 +123,8 @@ class JobRecord:
     temporary: bool
     delete_at: float | None
     """When its pictures go; None: never, or they are gone."""
+    failure: str | None = None
+    """What it failed of, for programs, as JSON; None also of jobs that failed before this was kept."""
 
 
 @dataclass(frozen=True, slots=True)

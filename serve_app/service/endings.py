@@ -68,13 +68,14 @@ class Endings:
             record,
             state=outcome.state,
             message=outcome.message,
+            failure=outcome.failure,
             sampler=outcome.sampler,
             seconds=outcome.seconds,
             flagged=outcome.flagged,
             result=outcome.result,
             ended_at=now,
         )
-        view = view_of(ended, self._catalogue, failure=outcome.failure)
+        view = view_of(ended, self._catalogue)
         payload = webhook_payload(view, await outputs_of(view, self._store))
         return make_entry(record.id, record.key_name, record.webhook, payload, now)
 

@@ -18,14 +18,8 @@ ENDED = Prospect()
 Catalogue = Mapping[str, ModelEntry]
 
 
-def view_of(
-    record: JobRecord,
-    catalogue: Catalogue,
-    prospect: Prospect = ENDED,
-    webhook_status: str = "",
-    failure: str | None = None,
-) -> JobView:
-    """The record as its client may see it; `prospect` counts where it has not ended, `failure` where it failed."""
+def view_of(record: JobRecord, catalogue: Catalogue, prospect: Prospect = ENDED, webhook_status: str = "") -> JobView:
+    """The record as its client may see it; `prospect` counts where it has not ended."""
     request, used, result = load_request(record.request), used_by(record, catalogue), read_result(record.result)
     return JobView(
         id=record.id,
@@ -50,7 +44,7 @@ def view_of(
         flagged=record.flagged,
         message=record.message,
         webhook_status=webhook_status,
-        failure=failure,
+        failure=record.failure,
     )
 
 

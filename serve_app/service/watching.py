@@ -13,7 +13,7 @@ from serve_app.jobs.eta import Load, whole_load
 from serve_app.jobs.forecast import Forecast, Prospect
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import JobRecord, JobRecords
-from serve_app.jobs.rows import OPEN, State
+from serve_app.jobs.rows import OPEN
 from serve_app.jobs.stopwatch import Laps
 from serve_app.postprocess.storage import ObjectStore
 from serve_app.service.driver import Driver
@@ -83,8 +83,7 @@ class Watcher:
         forecast = self._forecasts.get(record.model_id)
         prospect = Prospect() if forecast is None else await forecast.prospect(record)
         hook = "" if record.webhook is None or record.state in OPEN else await self._outbox.status_of(record.id)
-        failure = await self._records.failure(record.id) if record.state == State.FAILED else None
-        return view_of(record, self._catalogue, prospect, hook, failure)
+        return view_of(record, self._catalogue, prospect, hook)
 
     async def seen(self, record: JobRecord, laps: Laps = NO_LAPS) -> Seen:
         """The job with its outputs. Raises StoreUnavailable and RouteNotFound too."""
