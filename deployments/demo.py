@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import httpx2
 from PIL import Image
 
+from deployments.processes import SIGNALS
 from deployments.progress import Terminal
 from models.pocket.world import Scene, draw, prompt_for
 
@@ -37,7 +38,6 @@ START_SECONDS = 900.0
 ANSWER_SECONDS = 300.0
 STOP_SECONDS = 90.0
 TICK_SECONDS = 0.5
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KEY_LINE = "darkroom: your key is "
 READY_LINE = "darkroom: ready"
 WAITING = " …"

@@ -7,16 +7,14 @@ group of its own: a Ctrl-C is ours alone to hear, and nothing stays behind whate
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from deployments.processes import end_with_parent
+from deployments.processes import end_with_parent, hear
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SERVE_SETTINGS = {
     # On a busy machine a proxy takes longer to come up than the 5 s after which Serve would kill it.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
@@ -30,9 +28,7 @@ SERVE_SETTINGS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check, start, wait for a signal, stop. Returns the exit status."""
-    for number in SIGNALS:
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
-            signal.signal(number, _leave)
+    hear(_leave)
     options = _options(arguments)
     if options.end_with_parent:
         end_with_parent()

@@ -8,13 +8,24 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 
 import psutil
 
 PAUSE_S = 0.05
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""By which somebody asks a process to end."""
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36
 """Of Linux's prctl(2). Elsewhere orphans go to the first process, and those that Ray leaves end by themselves."""
+
+
+def hear(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Call this at SIGNALS from now on; a hangup that is ignored stays so, as nohup leaves it."""
+    for number in SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def adopt_orphans() -> None:

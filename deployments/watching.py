@@ -12,14 +12,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-from deployments.processes import adopt_orphans, children, kill_children
+from deployments.processes import adopt_orphans, children, hear, kill_children
 from deployments.progress import Terminal
 from deployments.steps import Failed, Ready, Said, Step, Stopped, Waiting, read
 from deployments.terminal import lines_printed
 from serve_app.config import AppConfig
 from serve_app.jobs.keys import ensure_first_key
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = {
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_agent_register_timeout_ms": "300000",
@@ -76,9 +75,7 @@ class Service:
         """Start it, wait for a signal, stop it. Returns the exit status."""
         spared = children()
         adopt_orphans()
-        for number in SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
-                signal.signal(number, self._hear)
+        hear(self._hear)
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._log.write_bytes(b"")
         self._tell_key()

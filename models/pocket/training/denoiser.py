@@ -164,7 +164,7 @@ def denoising_loss(
     strong_from: float,
     faint: bool,
 ) -> Tensor:
-    """Epsilon loss weighed by 1/alpha_bar (clamped), which is the v loss (Salimans and Ho 2022)."""
+    """The v loss where noise is drawn evenly, much of it strong; `faint` rows have another row's caption."""
     count = len(latents)
     spread = (rng.permutation(count) + rng.random(count)) / count
     strong = rng.random(count) < STRONG_SHARE
@@ -174,6 +174,13 @@ def denoising_loss(
         ramp = ((FAINT_NONE - spread) / (FAINT_NONE - FAINT_FULL)).clip(0, 1) * FAINT_SHARE
         strays = torch.from_numpy(rng.random(count) < ramp)
         text = torch.where(strays[:, None, None], text[torch.from_numpy(rng.permutation(count))], text)
+    return v_loss(unet, latents, text, alphas_cumprod, timesteps, rng)
+
+
+def v_loss(
+    unet: nn.Module, latents: Tensor, text: Tensor, alphas_cumprod: Tensor, timesteps: Tensor, rng: np.random.Generator
+) -> Tensor:
+    """Epsilon loss at these timesteps weighed by 1/alpha_bar (clamped), which is the v loss (Salimans and Ho 2022)."""
     alphas = alphas_cumprod[timesteps]
     noise = leaky_noise(latents, torch.randn_like(latents), timesteps, alphas, rng)
     a = alphas[:, None, None, None]

@@ -16,14 +16,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from models.pocket.training.denoiser import (
     EARLY_EXIT,
     FULL,
-    LARGEST_WEIGHT,
     NO_CAPTION,
     SHORT,
     encode_captions,
     follow,
-    leaky_noise,
     new_sampler,
-    thing_weights,
+    v_loss,
 )
 from models.pocket.training.latents import load_latents
 from models.pocket.training.run import CHECKPOINT, Run, cosine, save_half, set_rate
@@ -54,13 +52,7 @@ def shaping_loss(
     ramp = ((FAINT_NONE - spread) / (FAINT_NONE - FAINT_FULL)).clamp(0, 1) * FAINT_SHARE
     strays = torch.from_numpy(rng.random(len(latents))) < ramp
     text = torch.where(strays[:, None, None], text[torch.from_numpy(rng.permutation(len(latents)))], text)
-    timesteps = (spread * len(alphas_cumprod)).long()
-    alphas = alphas_cumprod[timesteps]
-    noise = leaky_noise(latents, torch.randn_like(latents), timesteps, alphas, rng)
-    a = alphas[:, None, None, None]
-    made = unet(a.sqrt() * latents + (1 - a).sqrt() * noise, timesteps, text).sample
-    errors = ((made - noise).pow(2) * thing_weights(latents)).mean(dim=(1, 2, 3))
-    return (errors * (1 / alphas).clamp(max=LARGEST_WEIGHT)).mean()
+    return v_loss(unet, latents, text, alphas_cumprod, (spread * len(alphas_cumprod)).long(), rng)
 
 
 def train_shaping(steps: int) -> None:

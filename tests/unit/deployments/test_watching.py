@@ -76,7 +76,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
-def below(child: "subprocess.Popen[str]") -> list[psutil.Process]:
+def below(child: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> list[psutil.Process]:
     return psutil.Process(child.pid).children(recursive=True)
 
 
@@ -167,17 +167,7 @@ def test_what_the_starting_process_prints_by_itself_is_in_the_log_only(tmp_path:
 
 
 def test_ctrl_c_at_a_terminal_shows_one_line_of_progress_and_no_more(tmp_path: Path) -> None:
-    parent, end = pty.openpty()
-    script = tells(Waiting("starting Ray")) + HANG
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.deployments.watched", str(tmp_path), script],
-        stdin=end, stdout=end, stderr=end, start_new_session=True,
-        preexec_fn=take_terminal,
-    )  # fmt: skip
-    os.close(end)
-    text = b""
-    while b"starting Ray" not in text:
-        text += os.read(parent, 4096)
+    child, parent, text = at_a_terminal(tmp_path, tells(Waiting("starting Ray")) + HANG, b"starting Ray")
     os.write(parent, b"\x03")  # as the key does: the terminal signals the group in front
     child.wait(PATIENCE_S)
     os.close(parent)
@@ -186,21 +176,27 @@ def test_ctrl_c_at_a_terminal_shows_one_line_of_progress_and_no_more(tmp_path: P
 
 
 def test_a_terminal_that_is_closed_stops_it_and_leaves_no_process(tmp_path: Path) -> None:
+    child, parent, _ = at_a_terminal(tmp_path, serves(), b"ready")
+    there = below(child)
+    os.close(parent)
+    child.wait(PATIENCE_S)
+    assert there != []
+    assert alive(there) == []
+
+
+def at_a_terminal(folder: Path, script: str, words: bytes) -> tuple["subprocess.Popen[bytes]", int, bytes]:
+    """The watching process on a terminal of its own, that terminal's other end, and what it showed up to `words`."""
     parent, end = pty.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.deployments.watched", str(tmp_path), serves()],
+        [sys.executable, "-m", "tests.unit.deployments.watched", str(folder), script],
         stdin=end, stdout=end, stderr=end, start_new_session=True,
         preexec_fn=take_terminal,
     )  # fmt: skip
     os.close(end)
     text = b""
-    while b"ready" not in text:
+    while words not in text:
         text += os.read(parent, 4096)
-    there = psutil.Process(child.pid).children(recursive=True)
-    os.close(parent)
-    child.wait(PATIENCE_S)
-    assert there != []
-    assert alive(there) == []
+    return child, parent, text
 
 
 def take_terminal() -> None:
