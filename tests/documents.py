@@ -1,8 +1,10 @@
 """The blocks and the commands in the pages that users read, and what is wrong with one that cannot be run here."""
 
 import importlib.util
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,15 @@ class Block:
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
+
+
+def last_line_of_make(target: str, *variables: str, venv: Path | None = None) -> str:
+    """The last command line that a target runs, whatever make runs the tests and whatever it was told."""
+    folder = venv or Path(".venv")
+    command = ["make", "--dry-run", "-o", f"{folder}/.installed", f"VENV={folder}", target, *variables]
+    ours = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(command, cwd=PROJECT, env=ours, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout.splitlines()[-1].strip()
 
 
 def blocks() -> list[Block]:

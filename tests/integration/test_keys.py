@@ -9,6 +9,7 @@ import yaml
 
 from serve_app.config import PROJECT
 from tests.conftest import Service
+from tests.documents import last_line_of_make
 
 
 def environment() -> dict[str, str]:
@@ -23,13 +24,6 @@ def darkroom(*arguments: str) -> str:
     return subprocess.run(command, cwd="/", env=env, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-def command_of_make(target: str, *variables: str) -> str:
-    """The last command line that a target runs."""
-    command = ["make", "--dry-run", "-o", f"{sys.prefix}/.installed", f"VENV={sys.prefix}", target, *variables]
-    printed = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True, timeout=60).stdout
-    return printed.splitlines()[-1]
-
-
 def accepted(service: Service, key: str) -> bool:
     with service.client() as client:
         status = client.post("/api/v3/system_load", json={"key": key}).status_code
@@ -42,7 +36,7 @@ def test_make_key_with_a_configuration_gives_a_key_that_the_service_of_that_conf
 ) -> None:
     config = tmp_path / "my own.yaml"
     config.write_text(yaml.safe_dump({"storage": {"data_dir": str(service.data_dir)}}))
-    line = command_of_make("key", f"CONFIG={config}", "NAME=made")
+    line = last_line_of_make("key", f"CONFIG={config}", "NAME=made", venv=Path(sys.prefix))
     done = subprocess.run(
         line.replace(f"{sys.prefix}/bin/darkroom", f"{sys.executable} -m serve_app.cli"),
         shell=True, cwd=PROJECT, env=environment(), check=True, capture_output=True, text=True, timeout=60,

@@ -4,19 +4,16 @@ tests/integration/test_documents.py runs the blocks without a mark.
 """
 
 import json
-import os
 import subprocess
 
 import pytest
 import yaml
 
-from serve_app.config import PROJECT, AppConfig
-from tests.documents import MARKS, OURS, SHELLS, Block, blocks, commands, fault, inline_commands
+from serve_app.config import AppConfig
+from tests.documents import MARKS, OURS, SHELLS, Block, blocks, commands, fault, inline_commands, last_line_of_make
 
 OTHER_NAMES = ("shell", "console", "zsh", "py", "python3", "yml")
 """Of the languages that are looked at here."""
-MAKES_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
-"""What a `make test` that runs these tests tells a make of theirs."""
 
 
 @pytest.mark.parametrize("block", blocks(), ids=str)
@@ -62,11 +59,16 @@ def test_every_command_in_the_text_names_what_there_is(page: str, code: str) -> 
 )
 def test_make_calls_the_same_commands(target: str, line: str) -> None:
     variables = ("PORT=8123", "CONFIG=my own.yaml", "DATA_DIR=my data", "NAME=phone")
-    make = ["make", "--dry-run", "-o", ".venv/.installed", target, *variables]
-    ours = {name: text for name, text in os.environ.items() if name not in MAKES_OWN}
-    printed = subprocess.run(make, cwd=PROJECT, env=ours, check=True, capture_output=True, text=True).stdout
-    assert printed.splitlines()[-1].strip() == line
+    assert last_line_of_make(target, *variables) == line
     assert [found for words in commands(line) if (found := fault(words))] == []
+
+
+def test_a_make_that_runs_the_tests_changes_nothing_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = last_line_of_make("demo", "PORT=8123")
+    made = {"MAKEFLAGS": "w -- HOST=0.0.0.0", "MAKELEVEL": "1", "HOST": "0.0.0.0", "VENV": "/elsewhere"}
+    for name, text in made.items():
+        monkeypatch.setenv(name, text)
+    assert last_line_of_make("demo", "PORT=8123") == expected
 
 
 @pytest.mark.parametrize(
