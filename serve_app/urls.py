@@ -6,7 +6,7 @@ Where a host leads to is `inputs.guard`'s to say.
 
 import re
 from ipaddress import IPv6Address
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx2
 
@@ -24,14 +24,17 @@ HIDDEN = "***"
 URL_IN_TEXT = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
 SECRET_NAME = re.compile(
     r"pass|pwd|secret|token|(?<![a-z])key|access_?key|api_?key|signature|(?<![a-z])sig(?![a-z])|auth|cred|session|jwt"
-    r"|(?<![a-z])code|hmac|policy",
+    r"|(?<![a-z])code|hmac|policy|otp(?![a-z])|(?<![a-z])pin(?![a-z])|(?<![a-z])pw(?![a-z])",
     re.IGNORECASE,
 )
 """In the name of a query's value: what it holds is a secret."""
 TOKEN = re.compile(r"(?=[^A-Za-z]*[A-Za-z])(?=\D*\d)[A-Za-z0-9_~+/=.%:-]{16,}")
 """Letters and digits as nobody chooses by hand."""
-PATH_TOKEN = re.compile(r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)[A-Za-z0-9_:-]{20,}")
-"""... and as receivers of webhooks write them into a path; a file's name has a dot, a UUID one case."""
+PATH_TOKEN = re.compile(
+    r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)[A-Za-z0-9_:-]{20,}"
+    r"|(?:[A-Za-z0-9]+[_:-])*(?=[0-9]*[A-Za-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}(?:[_:-][A-Za-z0-9]+)*"
+)
+"""... and as receivers of webhooks write them into a path; a file's name has a dot, a UUID short groups of one case."""
 
 
 class UrlRefused(ValueError):
@@ -69,10 +72,10 @@ def require_callable(text: str) -> httpx2.URL:
 def _is_hosts_name(host: str) -> bool:
     if ":" in host:
         try:
-            IPv6Address(host)
+            address = IPv6Address(host)
         except ValueError:
             return False
-        return True
+        return address.scope_id is None  # a zone is a name of the sender's own network interfaces (RFC 6874)
     labels = host.removesuffix(".").split(".")
     return len(host) <= LONGEST_HOST and all(len(label) <= LONGEST_LABEL and LABEL.fullmatch(label) for label in labels)
 
@@ -86,18 +89,28 @@ def shown_url(url: str) -> str:
     _, at, host = parts.netloc.rpartition("@")
     shown = parts._replace(
         netloc=f"{HIDDEN}@{host}" if at else host,
-        path="/".join(HIDDEN if PATH_TOKEN.fullmatch(part) else part for part in parts.path.split("/")),
-        query="&".join(_shown_value(pair) for pair in parts.query.split("&")),
+        path="/".join(_shown_part(part) for part in parts.path.split("/")),
+        query="&".join(_shown_pairs(pairs, TOKEN) for pairs in parts.query.split("&")),
         fragment=HIDDEN if parts.fragment else "",
     )
     return url if shown == parts else shown.geturl()
 
 
-def _shown_value(pair: str) -> str:
+def _shown_part(part: str) -> str:
+    """A part of a path, and the parameters that servlets write behind it."""
+    name, semicolon, pairs = part.partition(";")
+    return (HIDDEN if PATH_TOKEN.fullmatch(name) else name) + semicolon + _shown_pairs(pairs, PATH_TOKEN)
+
+
+def _shown_pairs(pairs: str, token: re.Pattern[str]) -> str:
+    return ";".join(_shown_pair(pair, token) for pair in pairs.split(";"))
+
+
+def _shown_pair(pair: str, token: re.Pattern[str]) -> str:
     name, equals, value = pair.partition("=")
     if not equals:
-        return HIDDEN if TOKEN.fullmatch(name) else name
-    return f"{name}={HIDDEN}" if value and (SECRET_NAME.search(name) or TOKEN.fullmatch(value)) else pair
+        return HIDDEN if token.fullmatch(name) else name
+    return f"{name}={HIDDEN}" if value and (SECRET_NAME.search(unquote(name)) or token.fullmatch(value)) else pair
 
 
 def without_secrets(text: str) -> str:

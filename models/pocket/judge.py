@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import label
 
-from models.pocket.world import COLOURS, THINGS, Pixels, Scene, draw_mask
+from models.pocket.world import COLOURS, THINGS, Pixels, Point, Scene, draw_mask
 
 Mask = npt.NDArray[np.bool_]
 JUDGED_SIDE = 128
@@ -67,23 +67,41 @@ def judge(pixels: Pixels) -> Verdict:
     return Verdict(colour_name(ground), colour_name(_thing_rgb(picture, mask)), thing, overlap)
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Where a thing's true silhouette overlaps a picture's best: as in `Scene`, shares of the side and degrees."""
+
+    overlap: float
+    """Intersection over union, 0 to 1."""
+    radius: float
+    angle: float
+    centre: Point
+
+
 def true_overlap(pixels: Pixels, thing: str) -> float:
-    """Intersection over union, 0 to 1, of a picture's silhouette and this thing's own one where it fits best.
+    """Intersection over union, 0 to 1, of a picture's silhouette and this thing's own one where it fits best."""
+    fit = best_fit(pixels, thing)
+    return fit.overlap if fit else 0.0
+
+
+def best_fit(pixels: Pixels, thing: str) -> Fit | None:
+    """Lay this thing's true silhouette over the picture's; None where nothing stands out from the ground.
 
     The true silhouette is placed anywhere, turned as the world turns things, then sized about as the picture's.
     """
     mask = silhouette(pixels)
     if mask.mean() < SMALLEST_THING:
-        return 0.0
+        return None
     spectrum, area = np.fft.rfft2(mask), float(mask.sum())
     radius = float(np.sqrt(area / _unit_area(thing))) / JUDGED_SIDE
 
-    def overlap(angle: float, growth: float) -> float:
+    def fit(angle: float, growth: float) -> Fit:
         scene = Scene(thing, "red", "white", radius=radius * growth, angle=angle)
-        return _best_placed(spectrum, area, np.asarray(draw_mask(scene, JUDGED_SIDE)) > 0)
+        overlap, centre = _best_placed(spectrum, area, np.asarray(draw_mask(scene, JUDGED_SIDE)) > 0)
+        return Fit(overlap, radius * growth, angle, centre)
 
-    turned = max(ANGLES, key=lambda angle: overlap(angle, 1.0))
-    return max(overlap(turned, growth) for growth in GROWTHS)
+    turned = max((fit(angle, 1.0) for angle in ANGLES), key=_overlap_of).angle
+    return max((fit(turned, growth) for growth in GROWTHS), key=_overlap_of)
 
 
 def silhouette(pixels: Pixels) -> Mask:
@@ -179,10 +197,16 @@ def _unit_area(thing: str) -> float:
     return float((np.asarray(draw_mask(Scene(thing, "red", "white", radius=0.4), 512)) > 0).sum()) / (0.4 * 512) ** 2
 
 
-def _best_placed(spectrum: npt.NDArray[np.complex128], area: float, drawn: Mask) -> float:
-    """The best overlap of all whole-pixel placements at once: intersections are a correlation."""
-    shared = np.fft.irfft2(spectrum * np.conj(np.fft.rfft2(drawn)), s=drawn.shape).max()
-    return float(shared / (area + drawn.sum() - shared))
+def _overlap_of(fit: Fit) -> float:
+    return fit.overlap
+
+
+def _best_placed(spectrum: npt.NDArray[np.complex128], area: float, drawn: Mask) -> tuple[float, Point]:
+    """The best overlap of all whole-pixel placements at once, and its centre: intersections are a correlation."""
+    shared = np.fft.irfft2(spectrum * np.conj(np.fft.rfft2(drawn)), s=drawn.shape)
+    down, right = np.unravel_index(int(shared.argmax()), drawn.shape)
+    centre = ((right / JUDGED_SIDE + 0.5) % 1, (down / JUDGED_SIDE + 0.5) % 1)
+    return float(shared.max() / (area + drawn.sum() - shared.max())), centre
 
 
 @cache

@@ -19,7 +19,7 @@ def is_picture(body: bytes | bytearray) -> bool:
 
 def codings_of(header: str) -> tuple[str, ...]:
     """Those that a header names and that can be undone, the last applied first."""
-    names = [name.strip().lower() for name in header.split(",")]
+    names = [name.partition(";")[0].strip(' \t"').lower() for name in header.split(",")]
     return tuple(name for name in reversed(names) if name in (*GZIP, *DEFLATE))
 
 
@@ -31,8 +31,9 @@ def decoded(body: bytes, codings: Sequence[str], cap: int) -> bytes:
 
 
 def _windows(coding: str) -> tuple[int, ...]:
-    """zlib's names of the formats; what is called deflate has zlib's head, or none."""
-    return (zlib.MAX_WBITS | 16,) if coding in GZIP else (zlib.MAX_WBITS, -zlib.MAX_WBITS)
+    """zlib's names of the formats that servers mean; what is called deflate has zlib's head, or none."""
+    gzip = zlib.MAX_WBITS | 16
+    return (gzip, zlib.MAX_WBITS) if coding in GZIP else (zlib.MAX_WBITS, gzip, -zlib.MAX_WBITS)
 
 
 def _first_that_fits(body: bytes, windows: Iterable[int], cap: int) -> bytes:

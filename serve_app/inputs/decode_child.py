@@ -11,7 +11,6 @@ import signal
 import struct
 import sys
 import warnings
-import zlib
 from dataclasses import replace
 from enum import IntEnum
 from typing import BinaryIO
@@ -54,8 +53,8 @@ TURNS = {
 }
 """What undoes each value of the EXIF orientation tag (EXIF 2.32, 4.6.4 A)."""
 
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
-"""What Pillow's readers raise on damaged files."""
+BROKEN = Exception
+"""What Pillow's readers raise on damaged files: of every kind, an AssertionError for a palette that is missing."""
 
 
 class Verdict(IntEnum):
@@ -105,7 +104,9 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         return upright(on_white(smaller(pixels_of(essence, image_format, max_pixels)), essence), essence.exif)
     except Image.DecompressionBombError as error:
         raise Refused(Verdict.TOO_MANY_PIXELS) from error
-    except (*BROKEN, MemoryError) as error:
+    except Refused:
+        raise
+    except BROKEN as error:
         raise Refused(Verdict.DAMAGED) from error
 
 

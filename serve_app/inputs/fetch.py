@@ -6,14 +6,17 @@ One deadline and one byte cap hold over everything. What the bytes mean is the b
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+import httpcore2
 import httpx2
 
 from serve_app.config import InputsConfig
 from serve_app.errors import ImageFetchFailed
+from serve_app.inputs.answer_head import TolerantNetwork
 from serve_app.inputs.codings import codings_of, decoded, is_picture
 from serve_app.inputs.guard import Address, Network, is_permitted, parse_address
 from serve_app.urls import UrlRefused, require_callable, shown_url, without_secrets
@@ -30,6 +33,7 @@ HEADERS = {
 """Some servers send pictures to no client but a browser, and say so by this word."""
 UNDEMANDING = {**HEADERS, "Accept": "*/*", "Accept-Encoding": "identity, gzip, deflate"}
 """For a server that has nothing acceptable (406): whatever it has."""
+BEFORE_QUERY = re.compile(r"[^?#]+")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 NO_HOST = "its host has no public address"
@@ -68,8 +72,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     def __init__(self, allowed: Sequence[Network], resolve: Resolver, tls: ssl.SSLContext) -> None:
         self._allowed = allowed
         self._resolve = resolve
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-        self._inner = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits)
+        self._inner = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False)
+        self._inner._pool = httpcore2.AsyncConnectionPool(  # httpx2 has no option for the network
+            tls, max_connections=None, max_keepalive_connections=0, network_backend=TolerantNetwork()
+        )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Raises TargetRefused for a URL or an address, httpx2.HTTPError, OSError or ValueError for the network's."""
@@ -208,10 +214,14 @@ def _answered(text: str) -> ImageFetchFailed:
 
 
 def _location(url: httpx2.URL, response: httpx2.Response) -> httpx2.URL:
-    location = response.headers.get("location")
-    if not location:
+    """Where a redirect leads, as browsers read it: a backslash before the query is a slash."""
+    places = response.headers.get_list("location")
+    if len(places) > 1:
+        raise _answered(f"the server answered {response.status_code} with more than one place")
+    if not places or not places[0]:
         raise _answered(f"the server answered {response.status_code} without saying where the picture is")
-    return url.join(location)
+    path = BEFORE_QUERY.match(places[0])
+    return url.join(places[0] if path is None else path[0].replace("\\", "/") + places[0][path.end() :])
 
 
 REASONS: tuple[tuple[type[BaseException], str], ...] = (

@@ -16,7 +16,8 @@ BAD = [
     "", "a.test/x", "//a.test/", "ftp://a.test/", "file:///etc/passwd", "http://", "http:///x", "http://[", "http://[::1",
     "http://a.test:0/", "http://a.test:99999/", "http://a.test:x/", "http://a b.test/", "http://a.test/\r\nX: y",
     "http://" + "a" * 64 + ".test/", "http://" + "a." * 130 + "test/", "http://a..test/", "http://\ud800/",
-    "http://user@a.test/", "http://user:word@a.test/", "http://:@a.test/",
+    "http://user@a.test/", "http://user:word@a.test/", "http://:@a.test/", "http://[fe80::1%25eth0]/",
+    "http://[::1%25lo]/", "http://[v1.x]/",
 ]  # fmt: skip
 
 
@@ -62,6 +63,14 @@ def test_a_blank_in_a_pictures_url_is_escaped() -> None:
         ("http://a.test/?A1b2C3d4E5f6G7h8", "http://a.test/?***"),
         ("http://a.test/#access", "http://a.test/#***"),
         ("https://hooks.test/services/T00/B00/xAbCdEfGh1JkLmNoPqRsTuVw", "https://hooks.test/services/T00/B00/***"),
+        ("https://hooks.test/sk_live_4eabchqlyjwdarjtt1zdp7dc", "https://hooks.test/***"),
+        ("https://hooks.test/5f4dcc3b5aa765d61d8327deb882cf99/x", "https://hooks.test/***/x"),
+        ("https://a.test/a-holiday-in-the-summer-of-2026/photos", None),
+        ("http://a.test/x?a=1;token=abc;b=2", "http://a.test/x?a=1;token=***;b=2"),
+        ("http://a.test/x;jsessionid=abc/y;v=1", "http://a.test/x;jsessionid=***/y;v=1"),
+        ("http://a.test/?%74oken=abc&acces%73_key=d", "http://a.test/?%74oken=***&acces%73_key=***"),
+        ("http://a.test/?otp=123456&pin=1234&pw=x&totp=9", "http://a.test/?otp=***&pin=***&pw=***&totp=***"),
+        ("http://a.test/?spin=1&pwm=2&option=3&pinned=4", None),
         ("http://[", "***"),
     ],
 )

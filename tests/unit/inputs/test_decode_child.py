@@ -5,10 +5,13 @@ import io
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -58,6 +61,29 @@ async def test_one_child_serves_many_pictures(decoder: ImageDecoder) -> None:
     assert [int(np.argmax(pixels[8, 8])) for pixels in all_pixels] == [0, 1, 2] * 4
     with pytest.raises(InvalidFields):
         await decoder.decode(b"nonsense")
+    assert pid_of(decoder) == pid
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(kind: int, *others: bytes) -> bytes:
+    """A picture of 2 by 2 pixels of this colour type, whose rows are all zeros."""
+    head = struct.pack(">IIBBBBB", 2, 2, 8, kind, 0, 0, 0)
+    rows = zlib.compress(bytes(2 * 9))
+    return b"\x89PNG\r\n\x1a\n" + b"".join([chunk(b"IHDR", head), *others, chunk(b"IDAT", rows), chunk(b"IEND", b"")])
+
+
+@pytest.mark.parametrize(
+    "data", [png(3), png(3, chunk(b"tRNS", b"\0")), png(3, chunk(b"PLTE", b"")), png(3, chunk(b"PLTE", b"\1"))]
+)
+async def test_a_damaged_picture_does_not_end_the_child(decoder: ImageDecoder, data: bytes) -> None:
+    await decoder.start()
+    pid = pid_of(decoder)
+    with suppress(InvalidFields):
+        await decoder.decode(data)
+    assert (await decoder.decode(picture()))[8, 8].tolist() == [255, 0, 0]
     assert pid_of(decoder) == pid
 
 

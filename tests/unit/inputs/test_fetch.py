@@ -289,6 +289,10 @@ def raw_deflate(data: bytes) -> bytes:
         ("gzip, gzip", gzip.compress(gzip.compress(PICTURE))),
         ("gzip", gzip.compress(PICTURE[:99]) + gzip.compress(PICTURE[99:])),
         ("gzip", gzip.compress(PICTURE)[:-8]),
+        ("gzip", zlib.compress(PICTURE)),
+        ("deflate", gzip.compress(PICTURE)),
+        ("gzip;q=1", gzip.compress(PICTURE)),
+        ('"gzip"', gzip.compress(PICTURE)),
         ("gzip", gzip.compress(PICTURE) + b"garbage"),
         ("gzip, gzip", gzip.compress(PICTURE)),
     ],
@@ -320,6 +324,105 @@ async def test_a_picture_that_is_all_there_is_taken_though_its_answer_is_not(sit
         await writer.drain()
 
     assert await fetched(site, short) == PICTURE
+
+
+def written(*lines: bytes, body: bytes = PICTURE, end: bytes = b"\r\n") -> Answer:
+    """An answer of these lines as they are, its connection closed at its end."""
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        writer.write(end.join([*lines, b"", body]))
+        await writer.drain()
+
+    return write
+
+
+OK = b"HTTP/1.1 200 OK"
+LENGTH = b"Content-Length: %d" % len(PICTURE)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        *([OK, b"no colon here", LENGTH], [OK, b": no name", LENGTH], [OK, b"  folded without a header", LENGTH]),
+        *([OK, b"Content-Length: abc"], [OK, b"Content-Length: -1"], [OK, b"Content-Length:"], [OK, LENGTH, LENGTH]),
+        *(
+            [OK, b"Content-Length: +%d" % len(PICTURE)],
+            [OK, b"Content-Length: 1", LENGTH],
+            [OK, b"Content-Length : %d" % len(PICTURE)],
+        ),
+        *([OK, b"Content-Length: " + b"9" * 5000], [OK, b"Transfer-Encoding: identity", LENGTH]),
+        *(
+            [OK, b"Transfer-Encoding: nonsense"],
+            [OK, b"Transfer-Encoding: identity"],
+            [OK, b"Connection: x\0y", LENGTH],
+        ),
+        *([b"", b"", OK, LENGTH], [OK, b"X-Large: " + b"a" * 200_000, LENGTH], [OK, b"X-Many: 1"] * 3000 + [LENGTH]),
+        *([b"HTTP/1.0 200 OK", LENGTH], [b"HTTP/1.1 200", LENGTH], [b"http/1.1 200 ok", LENGTH], [b"HTTP/1 200 OK"]),
+        *([b"HTTP/2 200", LENGTH], [OK, b"X-Odd: \x01\x7f\xff", LENGTH], [OK, b"\xff\xfe: x", LENGTH], [OK, b"A B: c"]),
+        *([b"HTTP/1.1 100 Continue", b"", OK, LENGTH], [b"HTTP/1.1 103 Early Hints", b"Link: <a>", b"", OK, LENGTH]),
+    ],
+)
+async def test_no_head_that_can_be_read_spoils_a_picture(site: Site, lines: list[bytes]) -> None:
+    assert await fetched(site, written(*lines)) == PICTURE
+
+
+async def test_lines_that_end_without_a_carriage_return_are_lines(site: Site) -> None:
+    assert await fetched(site, written(OK, LENGTH, end=b"\n")) == PICTURE
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"GZIP,Chunked", b"identity, chunked", b"chunked"])
+async def test_transfer_codings_are_undone_as_codings_of_the_content_are(site: Site, coding: bytes) -> None:
+    body = gzip.compress(PICTURE) if b"gzip" in coding.lower() else PICTURE
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    lines = (OK, b"Transfer-Encoding: " + coding, b"Content-Length: 7")
+    assert await fetched(site, written(*lines, body=chunks)) == PICTURE
+
+
+async def test_a_head_comes_in_any_pieces_and_a_body_is_never_read_as_one(site: Site) -> None:
+    async def dribble(writer: asyncio.StreamWriter) -> None:
+        answer = b"\r\n".join(
+            [b"HTTP/1.1 103 Wait", b"", OK, b"X: y", LENGTH, b"", b"\n\nHTTP/1.1 100 No\n\n" + PICTURE]
+        )
+        for place in range(0, 120):
+            writer.write(answer[place : place + 1])
+            await writer.drain()
+        writer.write(answer[120:])
+        await writer.drain()
+
+    assert await fetched(site, dribble) == (b"\n\nHTTP/1.1 100 No\n\n" + PICTURE)[: len(PICTURE)]
+
+
+async def test_a_head_without_an_end_is_given_up(site: Site) -> None:
+    async def endless(writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"\r\n" + b"X: y\r\n" * 100_000)
+        await writer.drain()
+
+    site.answers["/"] = endless
+    assert await reason(f"http://127.0.0.1:{await site.open()}/") == "its server does not answer as HTTP says"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Location: /b", "Location: /b"],
+        ["Location: \\\\{host}\\b"],
+        ["Location: \\b"],
+        ["location:/b"],
+        ["Location: b "],
+    ],
+)
+async def test_redirects_are_followed_as_browsers_follow_them(site: Site, headers: list[str]) -> None:
+    port = await site.open()
+    moved = [header.replace("{host}", f"127.0.0.1:{port}") for header in headers]
+    site.answers |= {"/a": plain(b"", "302 Found", *moved), "/b": plain(PICTURE)}
+    async with fetching() as fetcher:
+        assert await fetcher.fetch(f"http://127.0.0.1:{port}/a") == PICTURE
+
+
+async def test_two_places_to_go_are_none(site: Site) -> None:
+    site.answers["/"] = plain(b"", "302 Found", "Location: /a", "Location: /b")
+    told = await reason(f"http://127.0.0.1:{await site.open()}/")
+    assert told == "the server answered 302 with more than one place"
 
 
 async def test_a_server_that_finds_nothing_acceptable_is_asked_for_anything(site: Site) -> None:
