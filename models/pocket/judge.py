@@ -205,7 +205,7 @@ def _best_placed(spectrum: npt.NDArray[np.complex128], area: float, drawn: Mask)
     """The best overlap of all whole-pixel placements at once, and its centre: intersections are a correlation."""
     shared = np.fft.irfft2(spectrum * np.conj(np.fft.rfft2(drawn)), s=drawn.shape)
     down, right = np.unravel_index(int(shared.argmax()), drawn.shape)
-    centre = ((right / JUDGED_SIDE + 0.5) % 1, (down / JUDGED_SIDE + 0.5) % 1)
+    centre = (float(right / JUDGED_SIDE + 0.5) % 1, float(down / JUDGED_SIDE + 0.5) % 1)
     return float(shared.max() / (area + drawn.sum() - shared.max())), centre
 
 

@@ -87,7 +87,7 @@ class _Stream(AsyncNetworkStream):
         """The last head, and as much of the body as came with it."""
         read, searched = bytearray(), 0
         while len(read) <= LONGEST:
-            if read[:1] in (b"\r", b"\n"):
+            if read.startswith((b"\r", b"\n")):
                 read, searched = read.lstrip(b"\r\n"), 0
             status, end = STATUS_LINE.match(read), END.search(read, max(0, searched - 3))
             if status and end and INTERIM.fullmatch(status[1]):

@@ -34,16 +34,16 @@ from models.pocket.world import BLURRY_WORDS
 KEPT = {128: 5000, 256: 1600}
 """Side in pixels: pictures kept."""
 TURNS = (
-    (128, 40, SHORT), (128, 24, None), (256, 8, None), (128, 24, None), (256, 12, SHORT), (256, 8, None),
+    (128, 40, SHORT), (128, 24, None), (256, 12, None), (128, 24, None), (256, 12, SHORT), (256, 12, None),
 )  # fmt: skip
 """Side, batch size, and tokens of a noised scene's caption; None: states of walks, each with and without its caption,
 which is as large as the real pipeline has it."""
-PEAK_RATE, KEEP = 4e-4, 0.998
+PEAK_RATE, KEEP = 4e-4, 0.997
 MIDDLE, MIDDLE_SHARE = {128: (0.03, 0.6), 256: (0.05, 0.75)}, 0.7
 """This share of the rows takes its timestep from within these shares of the schedule, the others from all of it."""
 FAINT_FULL, FAINT_NONE, FAINT_SHARE = 0.15, 0.3, 0.5
 """As in `denoiser`, but for less noise: an outline that is only half seen may be drawn as its caption says."""
-WALKS, WALKS_AT_ONCE, WALK_EVERY = {128: 16, 256: 16}, {128: 32, 256: 12}, {128: 30, 256: 40}
+WALKS, WALKS_AT_ONCE, WALK_EVERY = {128: 16, 256: 16}, {128: 32, 256: 12}, {128: 40, 256: 50}
 """Side: batches of walks kept, the walks of each, and the steps after which the oldest gives way to a new one."""
 FIRST_WALKS = 5
 GUIDANCES = (1.0, 8.0)

@@ -51,13 +51,11 @@ class Walker:
     @torch.no_grad()
     def walk(self, unet: nn.Module, side: int, count: int, rng: np.random.Generator) -> States:
         """Walk from `count` random pictures of this side to as many random prompts."""
-        asked = [asked_scene(rng) for _ in range(count)]
-        captions = [text for _, text in asked]
+        asked, captions = zip(*(asked_scene(rng) for _ in range(count)), strict=True)
         sampler, timesteps = _schedule(rng)
-        latents = self._start(sampler, int(timesteps[0]), side, count, rng)
-        text = encode_captions(self._tokenizer, self._encoder, [*captions, ""])
-        text = torch.cat([text[:-1], text[-1:].expand(count, -1, -1)])
+        text = encode_captions(self._tokenizer, self._encoder, [*captions, *[""] * count])
         guidance = float(rng.uniform(*GUIDANCES))
+        latents = self._start(sampler, int(timesteps[0]), side, count, rng)
         states, seen = [], []
         for timestep in timesteps:
             said, unsaid = unet(torch.cat([latents, latents]), timestep, text).sample.chunk(2)
@@ -65,19 +63,18 @@ class Walker:
             states.append(latents)
             seen.append(step.pred_original_sample)
             latents = step.prev_sample
-        wanted = self.encode([true_picture(scene, made) for (scene, _), made in zip(asked, self.decode(latents), strict=True)])
-        kept = [i for i, timestep in enumerate(timesteps) if timestep >= KEPT_FROM]
+        made = self.decode(latents)
+        wanted = self.encode([true_picture(scene, picture) for scene, picture in zip(asked, made, strict=True)])
+        kept = int((timesteps >= KEPT_FROM).sum())
         return States(
-            torch.cat([states[i] for i in kept]),
-            torch.cat([seen[i] for i in kept]),
-            timesteps[kept].repeat_interleave(count),
-            wanted.repeat(len(kept), 1, 1, 1),
-            captions * len(kept),
+            torch.cat(states[:kept]),
+            torch.cat(seen[:kept]),
+            timesteps[:kept].repeat_interleave(count),
+            wanted.repeat(kept, 1, 1, 1),
+            list(captions) * kept,
         )
 
-    def _start(
-        self, sampler: DDIMScheduler, timestep: int, side: int, count: int, rng: np.random.Generator
-    ) -> Tensor:
+    def _start(self, sampler: DDIMScheduler, timestep: int, side: int, count: int, rng: np.random.Generator) -> Tensor:
         pictures = [
             draw_clutter(rng, side) if rng.random() < FROM_CLUTTER else draw(random_scene(rng), side)
             for _ in range(count)
@@ -112,7 +109,9 @@ def asked_scene(rng: np.random.Generator) -> tuple[Scene, str]:
     while True:
         scene = replace(random_scene(rng), blurry=False, tint=(0,) * 6)
         text = caption(scene, rng)
-        if f"{scene.colour} {scene.thing}" in text and scene.ground in text.replace(f"{scene.colour} {scene.thing}", ""):
+        if f"{scene.colour} {scene.thing}" in text and scene.ground in text.replace(
+            f"{scene.colour} {scene.thing}", ""
+        ):
             return replace(scene, size=scene.size if scene.size in text else ""), text
 
 
