@@ -13,15 +13,13 @@ from ray.serve.handle import DeploymentHandle
 from deployments.records import Parts
 from serve_app.config import AppConfig
 from serve_app.errors import RecordsUnavailable
-from serve_app.inputs.kept import kept_pixels
 from serve_app.inputs.post import GuardedPoster
+from serve_app.jobs.clearing import Clearing
 from serve_app.jobs.deliverer import Deliverer
 from serve_app.jobs.hook_secrets import HookSecrets
-from serve_app.jobs.job_json import load_job
-from serve_app.jobs.leases import Claimed
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.webhooks import Sender
-from serve_app.messages import Img2ImgJob
+from serve_app.service.runs import job_again
 from serve_app.service.upkeep import Upkeep
 
 logger = logging.getLogger("ray.serve")
@@ -43,7 +41,7 @@ class Courier:
         sender = Sender(HookSecrets(parts.database), self._poster, config.webhooks, time.time, random.Random())
         outbox = Outbox(parts.database)
         self._deliverer = Deliverer(outbox, sender, config.webhooks, str(uuid.uuid4()))
-        self._upkeep = Upkeep(parts.leases, outbox, parts.store, config.webhooks)
+        self._upkeep = Upkeep(Clearing(parts.database), outbox, parts.store, config.records, config.webhooks)
         parts.driver.start()
         self._tasks = [
             asyncio.create_task(self._every(self._sweep_s, self._claim), name="claim"),
@@ -69,10 +67,11 @@ class Courier:
     async def _claim(self, now: float) -> None:
         driver = self._parts.driver
         room = min(CLAIMED_AT_ONCE, ORPHANS_AT_ONCE - driver.jobs)
-        if room > 0:
-            for claimed in await self._parts.leases.claim(driver.lease(), now, room):
-                logger.warning("job %d lost its driver and is driven here", claimed.record.id)
-                driver.drive(claimed.record, partial(_job_again, claimed))
+        for claimed in await self._parts.leases.claim(
+            driver.lease(), now, room if room > 0 else CLAIMED_AT_ONCE, only_over=room <= 0
+        ):
+            logger.warning("job %d lost its driver and is driven here", claimed.record.id)
+            driver.drive(claimed.record, partial(job_again, claimed))
 
     async def __del__(self) -> None:
         """Serve calls it before it ends the process: everything that was claimed goes back."""
@@ -81,7 +80,3 @@ class Courier:
         await self._deliverer.close()
         await self._poster.close()
         await self._parts.close()
-
-
-def _job_again(claimed: Claimed) -> Img2ImgJob:
-    return load_job(claimed.record.id, claimed.record.job, kept_pixels(claimed.png))

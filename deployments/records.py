@@ -21,7 +21,7 @@ class Parts:
         say_lines()
         prepare_records(config, sum(bool(node["Alive"]) for node in ray.nodes()))
         self.catalogue = {entry.id: entry for entry in config.catalogue}
-        self.database = Database(config.records_url)
+        self.database = Database(config.records_url, config.records.transaction_s)
         self.leases = Leases(self.database)
         self.store: LocalStore | S3Store = open_store(config.storage)
         self.replicas = RayReplicas(models, postprocess)

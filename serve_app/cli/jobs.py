@@ -76,7 +76,10 @@ def retry(id: JobId, config: ConfigFile = None, data_dir: DataDir = None) -> Non
     """Queue a failed or cancelled job again, with the same seed and all its attempts and time before it."""
     record = on_records(config, data_dir, lambda database: JobRecords(database).retry(id, time.time()))
     if record is None:
-        raise stop(f"job {id} cannot run again: only one that failed or was cancelled and whose picture is still kept")
+        raise stop(
+            f"job {id} cannot run again: only one that failed or was cancelled, whose picture is still kept, and whose "
+            "files are not being deleted just now (that takes two minutes at most)"
+        )
     print(f"job {id} is queued again")
 
 

@@ -71,6 +71,16 @@ class ApiConfig(Part):
     """Whose pages a browser lets call this service and read its answers, e.g. https://app.example.com; "*": anybody's,
     who then still needs a key. None by default."""
 
+    @model_validator(mode="after")
+    def _bodies_fit_their_budget(self) -> Self:
+        if self.max_body_bytes > self.bodies_bytes:
+            raise ValueError(f"max_body_bytes: so large a body never fits into bodies_bytes ({self.bodies_bytes})")
+        if self.keyless_body_bytes > self.bodies_bytes / 4:
+            raise ValueError(
+                f"keyless_body_bytes: so large a body never fits into a quarter of bodies_bytes ({self.bodies_bytes})"
+            )
+        return self
+
 
 class InputsConfig(Part):
     """What an init image may be."""
@@ -98,6 +108,22 @@ class RecordsConfig(Part):
     """How often a driver renews its leases, writes progress, and reads what was cancelled."""
     max_attempts: int = Field(3, ge=1)
     """Runs of one job on replicas that died or hung; then it is failed, for it may be what kills them."""
+    keep_s: float | None = Field(30 * 86400.0, gt=0)
+    """How long an ended job can be fetched and listed; its pictures do not go with it. None: for ever."""
+
+    @model_validator(mode="after")
+    def _leases_outlast_rounds(self) -> Self:
+        if self.tick_s > self.lease_s / 3:
+            raise ValueError(
+                f"tick_s: {self.tick_s:g} is more than a third of lease_s ({self.lease_s:g}): a lease would run out "
+                "before it is renewed"
+            )
+        return self
+
+    @property
+    def transaction_s(self) -> float:
+        """The longest transaction: a driver that waits for the database knows in time that its leases run out."""
+        return self.lease_s - 2 * self.tick_s
 
 
 class WebhooksConfig(Part):

@@ -6,6 +6,7 @@ RecordsUnavailable here. What is written is none of its business.
 
 import asyncio
 import fcntl
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
@@ -49,10 +50,12 @@ class Database:
 
     `url` is sqlite+aiosqlite:///FILE or postgresql+psycopg://...; raises ConfigError for any other.
     Nothing is connected until it is needed, and a database that comes back is used again.
+    A transaction that takes longer than `within_s` or TRANSACTION_S is given up.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, within_s: float = math.inf) -> None:
         parsed = parse_url(url)
+        self._within_s = within_s
         if parsed.drivername == SQLITE:
             self._reader = sqlite_engine(parsed, READERS, "BEGIN")
             # One writing connection: tasks of this process queue for it in order, and only other processes
@@ -64,7 +67,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that only reads. Raises RecordsUnavailable."""
-        async with _transaction(self._reader) as connection:
+        async with self._transaction(self._reader) as connection:
             yield connection
 
     @asynccontextmanager
@@ -74,8 +77,14 @@ class Database:
         Where the connection breaks during the commit, RecordsUnavailable is raised though it may have happened:
         whoever tries again must be able to find that out.
         """
-        async with _transaction(self._writer) as connection:
+        async with self._transaction(self._writer) as connection:
             yield connection
+
+    @asynccontextmanager
+    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        with outages_as_ours():
+            async with asyncio.timeout(min(TRANSACTION_S, self._within_s)), engine.begin() as connection:
+                yield connection
 
     async def close(self) -> None:
         """Close all connections. Raises RecordsUnavailable."""
@@ -155,10 +164,3 @@ def is_outage(error: BaseException | None) -> bool:
         return error.sqlstate.startswith(POSTGRES_OUTAGES)
     # The database did not say it, the driver did: refused, cut off, no such host, closed.
     return isinstance(error, sqlite3.OperationalError | psycopg.OperationalError)
-
-
-@asynccontextmanager
-async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    with outages_as_ours():
-        async with asyncio.timeout(TRANSACTION_S), engine.begin() as connection:
-            yield connection

@@ -6,13 +6,13 @@ Every write of a driver counts only while the job has not ended and its fence is
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping, and_, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import RowMapping, and_, bindparam, delete, func, or_, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.jobs.database import Database
 from serve_app.jobs.outbox import Outbox, OutboxEntry
 from serve_app.jobs.rows import OPEN, RECORD_COLUMNS, JobRecord, Lease, State, is_held, is_open, read_record
-from serve_app.jobs.tables import idempotency, inputs, jobs
+from serve_app.jobs.tables import inputs, jobs
 
 PROGRESS = ("state", "done", "total", "started_at")
 """The columns that a driver's beats write."""
@@ -22,10 +22,10 @@ __all__ = ["Beat", "Claimed", "Lease", "Leases", "Outcome", "Round"]
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A job that the caller drives now, with its init image at the job's size."""
+    """A job that the caller drives now, with its init image at the job's size; None where that is no longer kept."""
 
     record: JobRecord
-    png: bytes
+    png: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,13 @@ class Leases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, lease: Lease, now: float, limit: int) -> list[Claimed]:
+    async def claim(self, lease: Lease, now: float, limit: int, *, only_over: bool = False) -> list[Claimed]:
         """Take jobs whose lease has run out: cancelled ones first, then the oldest.
 
-        Also those that are to be cancelled or are past their deadline: the claimer ends them.
+        Also those that are to be cancelled or are past their deadline, `only_over` those alone: the claimer ends them.
         """
-        orphans = select(jobs.c.id).where(is_open(), jobs.c.lease_until < now)
+        over = or_(jobs.c.cancel_asked, jobs.c.deadline_at <= now) if only_over else true()
+        orphans = select(jobs.c.id).where(is_open(), jobs.c.lease_until < now, over)
         first = orphans.order_by(jobs.c.cancel_asked.desc(), jobs.c.created_at, jobs.c.id).limit(limit)
         async with self._database.write() as connection:
             # PostgreSQL: two claimers must not wait for each other's rows. SQLite has one writer anyway.
@@ -134,7 +135,7 @@ class Leases:
         """End a job, with its webhook. False: somebody else ended it or has it, and nothing was written.
 
         `started_at` counts where no round has written it. Of a success the init image is deleted at once; `retry`
-        may want that of the others, so `purge_inputs` deletes it later. Calling it again after RecordsUnavailable
+        may want that of the others, so `Clearing` deletes it later. Calling it again after RecordsUnavailable
         gives True also where it had ended then.
         """
         async with self._database.write() as connection:
@@ -147,34 +148,12 @@ class Leases:
                 await Outbox.insert(connection, outcome.hook)
             return True
 
-    async def expired(self, now: float, limit: int) -> list[JobRecord]:
-        """Jobs whose pictures are to be deleted, those first that are due longest."""
-        due = select(*RECORD_COLUMNS).where(jobs.c.delete_at <= now).order_by(jobs.c.delete_at).limit(limit)
-        async with self._database.read() as connection:
-            return [read_record(row) for row in (await connection.execute(due)).mappings().all()]
-
-    async def forget_pictures(self, id: int) -> None:
-        """Its pictures are deleted."""
-        async with self._database.write() as connection:
-            await connection.execute(update(jobs).where(jobs.c.id == id).values(delete_at=None))
-
-    async def purge_inputs(self, before: float) -> int:
-        """Delete the init images of jobs that ended before then; how many there were. They cannot be retried."""
-        old = select(jobs.c.id).where(jobs.c.ended_at < before, jobs.c.id == inputs.c.job_id)
-        async with self._database.write() as connection:
-            return (await connection.execute(delete(inputs).where(old.exists()))).rowcount
-
-    async def purge_idempotency(self, before: float) -> int:
-        """Forget the idempotency keys that were first used before then; how many there were."""
-        async with self._database.write() as connection:
-            return (await connection.execute(delete(idempotency).where(idempotency.c.created_at < before))).rowcount
-
 
 async def _take(connection: AsyncConnection, ids: Sequence[int], lease: Lease) -> list[Claimed]:
     chosen = jobs.c.id.in_(ids)
     taken = {"lease_owner": lease.owner, "lease_until": lease.until, "fence": jobs.c.fence + 1}
     await connection.execute(update(jobs).where(chosen).values(taken))
-    query = select(*RECORD_COLUMNS, inputs.c.png).join(inputs).where(chosen).order_by(jobs.c.created_at, jobs.c.id)
+    query = select(*RECORD_COLUMNS, inputs.c.png).outerjoin(inputs).where(chosen).order_by(jobs.c.created_at, jobs.c.id)
     rows = (await connection.execute(query)).mappings().all()
     return [Claimed(read_record(row), row["png"]) for row in rows]
 

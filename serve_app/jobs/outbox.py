@@ -189,7 +189,7 @@ class Outbox:
     async def listing(self, state: HookState | None, limit: int) -> list[HookRecord]:
         """The newest entries in this state, or in any."""
         columns = [outbox.c[name] for name in HookRecord.__slots__]
-        newest = select(*columns).order_by(outbox.c.created_at.desc(), outbox.c.id).limit(limit)
+        newest = select(*columns).order_by(outbox.c.created_at.desc(), outbox.c.id.desc()).limit(limit)
         if state is not None:
             newest = newest.where(outbox.c.state == state)
         async with self._database.read() as connection:

@@ -121,7 +121,7 @@ class JobRecords:
             true() if key_name is None else jobs.c.key_name == key_name,
         )
         async with self._database.read() as connection:
-            newest = query.order_by(jobs.c.created_at.desc(), jobs.c.id).limit(limit)
+            newest = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
             return [read_record(row) for row in (await connection.execute(newest)).mappings().all()]
 
     async def ask_cancel(self, id: int) -> JobRecord | None:
@@ -145,14 +145,17 @@ class JobRecords:
     async def retry(self, id: int, now: float) -> JobRecord | None:
         """Queue a failed or cancelled job again, with the time it had at first; whoever claims it drives it.
 
-        None where there is no such job or its init image is no longer kept.
+        None where there is no such job, its init image is no longer kept, or what it has stored is being deleted.
         """
         again = and_(
             has_id(id),
             or_(jobs.c.state == State.FAILED, jobs.c.state == State.CANCELLED),
+            jobs.c.deleting_until <= now,
             exists().where(inputs.c.job_id == jobs.c.id),
         )
         async with self._database.write() as connection:
+            # PostgreSQL: only a statement that begins after a purge has ended sees what that has deleted.
+            await connection.execute(select(jobs.c.id).where(has_id(id)).with_for_update())
             if (await connection.execute(update(jobs).where(again).values(_queued_again(now)))).rowcount == 0:
                 return None
             # Else the client would hear of the first end while the second is on its way.
@@ -237,6 +240,7 @@ def _queued_again(now: float) -> dict[str, object]:
         "done": 0,
         "attempts": 0,
         "cancel_asked": False,
+        "deleting_until": 0.0,
         "lease_owner": None,
         "lease_until": 0.0,
         "fence": jobs.c.fence + 1,

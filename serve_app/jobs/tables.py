@@ -58,7 +58,12 @@ jobs = Table(
     Column("delete_at", Float),  # when its pictures go; None: never
     Column("failure", Text),  # the same for programs: a code and bad fields, as JSON
     Column("hook_status", String(16)),  # what became of its webhook, once the outbox has forgotten that
+    Column("deleting_until", Float, nullable=False, server_default="0"),  # a courier deletes its pictures until then
     Index("ix_jobs_lease", "state", "lease_until"),
+    Index("ix_jobs_created", "created_at", "id"),
+    Index("ix_jobs_state_created", "state", "created_at", "id"),
+    Index("ix_jobs_key_created", "key_name", "created_at", "id"),
+    Index("ix_jobs_ended", "ended_at"),
     Index("ix_jobs_model", "model_id", "state", "created_at"),
     Index("ix_jobs_delete", "delete_at"),
 )
@@ -103,6 +108,8 @@ outbox = Table(
     UniqueConstraint("job_id", name="uq_outbox_job"),
     Index("ix_outbox_due", "state", "host", "next_at"),
     Index("ix_outbox_ended", "ended_at"),
+    Index("ix_outbox_created", "created_at", "id"),
+    Index("ix_outbox_state_created", "state", "created_at", "id"),
 )
 
 disabled_hooks = Table(

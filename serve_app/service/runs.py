@@ -23,9 +23,11 @@ from serve_app.errors import (
     RecordsUnavailable,
     StoreUnavailable,
 )
+from serve_app.inputs.kept import kept_pixels
 from serve_app.jobs.eta import group_of
 from serve_app.jobs.held import Held
-from serve_app.jobs.leases import Leases, Outcome
+from serve_app.jobs.job_json import load_job
+from serve_app.jobs.leases import Claimed, Leases, Outcome
 from serve_app.jobs.records import JobRecord
 from serve_app.jobs.stopwatch import Stage
 from serve_app.messages import FinishOrder, Img2ImgJob, Progress
@@ -47,6 +49,13 @@ BUSY = (Overloaded, ModelUnavailable)
 """Nothing is wrong with the job: a replica will take it later."""
 MakeJob = Callable[[], Img2ImgJob]
 """Raises ValueError or OSError where the records hold no such job. May take its time: it runs in a thread."""
+
+
+def job_again(claimed: Claimed) -> Img2ImgJob:
+    """The job that the records hold. Raises ValueError or OSError where they do not hold all of it."""
+    if claimed.png is None:
+        raise ValueError("its init image is no longer kept")
+    return load_job(claimed.record.id, claimed.record.job, kept_pixels(claimed.png))
 
 
 class LeaseLost(Exception):

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from serve_app.errors import IdempotencyConflict
+from serve_app.jobs.clearing import Clearing
 from serve_app.jobs.database import Database
 from serve_app.jobs.leases import Leases
 from serve_app.jobs.records import Idempotency, JobRecord, JobRecords, State
@@ -128,10 +129,10 @@ async def test_idempotency_keys_of_two_clients_are_two(records: JobRecords) -> N
     assert (await accept(records, id=8, idempotent=KEY, key_name="second")).fresh
 
 
-async def test_a_forgotten_idempotency_key_is_new(records: JobRecords, leases: Leases) -> None:
+async def test_a_forgotten_idempotency_key_is_new(database: Database, records: JobRecords) -> None:
     await accept(records, idempotent=KEY)
-    assert await leases.purge_idempotency(NOW) == 0
-    assert await leases.purge_idempotency(NOW + 1) == 1
+    assert await Clearing(database).purge_idempotency(NOW) == 0
+    assert await Clearing(database).purge_idempotency(NOW + 1) == 1
     assert (await accept(records, id=8, idempotent=KEY)).fresh
 
 

@@ -1,13 +1,13 @@
 """What clients, estimates and operators see of jobs, and what they can ask for."""
 
 from serve_app.engine.state import GroupKey
+from serve_app.jobs.clearing import Clearing
 from serve_app.jobs.database import Database
 from serve_app.jobs.eta import Ran, Waiting
 from serve_app.jobs.leases import Leases
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import JobRecords, State
 from tests.records.making import (
-    LATER,
     NOW,
     OURS,
     THEIRS,
@@ -156,8 +156,8 @@ async def test_only_failed_and_cancelled_jobs_with_their_picture_can_be_queued_a
         await leases.end(id, 1, outcome(state), NOW + id)
     await accept(records, id=5)
     assert not await has_input(database, 1)
-    assert await leases.purge_inputs(NOW + 4) == 2
-    assert await leases.purge_inputs(NOW + 4) == 0
+    assert await Clearing(database).purge_inputs(NOW + 4) == 2
+    assert await Clearing(database).purge_inputs(NOW + 4) == 0
     assert [id for id in range(1, 6) if await has_input(database, id)] == [4, 5]
     assert [id for id in range(1, 6) if await records.retry(id, NOW)] == [4]
 
@@ -174,16 +174,3 @@ async def test_a_preview_is_there_until_the_job_ends(records: JobRecords, leases
     assert await records.preview(7) == b"one"
     await leases.end(7, 1, outcome(), NOW)
     assert await records.preview(7) is None
-
-
-async def test_expired_pictures_are_told_until_they_are_forgotten(records: JobRecords, leases: Leases) -> None:
-    for id in (1, 2, 3, 4):
-        await accept(records, id=id)
-    await leases.end(1, 1, outcome(delete_at=NOW + 20), NOW)
-    await leases.end(2, 1, outcome(delete_at=NOW + 10), NOW)
-    await leases.end(3, 1, outcome(), NOW)
-    assert await leases.expired(NOW + 9, 9) == []
-    assert [record.id for record in await leases.expired(NOW + 20, 9)] == [2, 1]
-    assert [record.id for record in await leases.expired(NOW + 20, 1)] == [2]
-    await leases.forget_pictures(2)
-    assert [record.id for record in await leases.expired(LATER + 20, 9)] == [1]

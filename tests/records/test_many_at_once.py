@@ -161,7 +161,7 @@ def test_what_a_process_has_accepted_survives_its_death(database_url: str) -> No
             except EOFError:
                 break
 
-    async def claimed() -> dict[int, bytes]:
+    async def claimed() -> dict[int, bytes | None]:
         database = Database(database_url)
         pngs = {each.record.id: each.png for each in await Leases(database).claim(THEIRS, LATER, 10_000)}
         await database.close()

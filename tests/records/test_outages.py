@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from serve_app.config import RecordsConfig
 from serve_app.errors import RecordsUnavailable
+from serve_app.jobs.clearing import Clearing
 from serve_app.jobs.database import Database, migrate
 from serve_app.jobs.engines import POSTGRES_CONNECTIONS
 from serve_app.jobs.leases import Leases
@@ -42,10 +45,13 @@ DOINGS: dict[str, Callable[[JobRecords, Leases], Awaitable[object]]] = {
     "add_attempt": lambda _, leases: leases.add_attempt(7, 1),
     "release": lambda _, leases: leases.release(7, 1),
     "end": lambda _, leases: leases.end(7, 1, outcome(hook=hook()), NOW),
-    "expired": lambda _, leases: leases.expired(NOW, 9),
-    "forget_pictures": lambda _, leases: leases.forget_pictures(7),
-    "purge_inputs": lambda _, leases: leases.purge_inputs(NOW),
-    "purge_idempotency": lambda _, leases: leases.purge_idempotency(NOW),
+}
+CLEARING: dict[str, Callable[[Clearing], Awaitable[object]]] = {
+    "take_expired": lambda clearing: clearing.take_expired(NOW, NOW + 9, 9),
+    "forget_pictures": lambda clearing: clearing.forget_pictures(7, NOW),
+    "purge_inputs": lambda clearing: clearing.purge_inputs(NOW),
+    "purge_jobs": lambda clearing: clearing.purge_jobs(NOW),
+    "purge_idempotency": lambda clearing: clearing.purge_idempotency(NOW),
 }
 
 
@@ -64,6 +70,9 @@ async def everything_fails(database: Database) -> None:
     for doing in DOINGS.values():
         with pytest.raises(RecordsUnavailable):
             await doing(JobRecords(database), Leases(database))
+    for clears in CLEARING.values():
+        with pytest.raises(RecordsUnavailable):
+            await clears(Clearing(database))
 
 
 async def test_a_server_that_stops_is_told_by_every_method_and_used_again_when_it_is_back(
@@ -104,6 +113,17 @@ async def test_a_transaction_that_takes_too_long_is_given_up(
     with pytest.raises(RecordsUnavailable, match="in time"):
         await sleep_on_server(on_postgres)
     assert await read(JobRecords(on_postgres))
+
+
+async def test_a_driver_gives_a_transaction_up_before_its_leases_run_out(postgres_server: PostgresServer) -> None:
+    records = RecordsConfig(lease_s=0.5, tick_s=0.1)
+    database = Database(postgres_server.url(), records.transaction_s)
+    began = time.monotonic()
+    with pytest.raises(RecordsUnavailable, match="in time"):
+        await sleep_on_server(database)
+    assert time.monotonic() - began >= records.transaction_s
+    assert records.transaction_s + records.tick_s < records.lease_s
+    await database.close()
 
 
 async def sleep_on_server(database: Database) -> None:

@@ -32,6 +32,10 @@ def test_every_file_of_the_default_catalogue_is_there() -> None:
         ("inputs: {allowed_networks: [nonsense]}", "allowed_networks"),
         ("catalogue: [{id: a, source: x, rows_in_flight: 64}]", "rows_in_flight is gone: .* flight_bytes"),
         ("auth: {keys: [{name: x, sha256: plain-key}]}", "sha256"),
+        ("records: {lease_s: 15, tick_s: 20}", r"records.*tick_s: 20 is more than a third of lease_s \(15\)"),
+        ("records: {lease_s: 1}", "tick_s: 0.5 is more than a third"),
+        ("api: {max_body_bytes: 300000000}", r"max_body_bytes: so large a body never fits into bodies_bytes"),
+        ("api: {keyless_body_bytes: 70000000}", "keyless_body_bytes: so large a body never fits into a quarter"),
         ("{{{", "while parsing"),
     ],
 )

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,8 @@ import numpy as np
 from serve_app.api.links import Links
 from serve_app.api.wire import Img2ImgRequest, parse_img2img
 from serve_app.config import POCKET, AppConfig, RecordsConfig, StorageConfig
-from serve_app.inputs.kept import kept_pixels
 from serve_app.jobs.admission import Admission
 from serve_app.jobs.database import Database, migrate
-from serve_app.jobs.job_json import load_job
 from serve_app.jobs.leases import Claimed, Leases
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import Idempotency, JobRecord, JobRecords
@@ -26,6 +25,7 @@ from serve_app.service.accepting import Accepter, Caller
 from serve_app.service.driver import Driver
 from serve_app.service.endings import Endings
 from serve_app.service.replicas import Generated
+from serve_app.service.runs import job_again
 from serve_app.service.watching import Watcher
 
 SIDE = 64
@@ -152,8 +152,7 @@ class Bench:
 
     def drive(self, claimed: Claimed) -> None:
         """As a courier does."""
-        record = claimed.record
-        self.driver.drive(record, lambda: load_job(record.id, record.job, kept_pixels(claimed.png)))
+        self.driver.drive(claimed.record, partial(job_again, claimed))
 
 
 @asynccontextmanager

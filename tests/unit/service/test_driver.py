@@ -6,11 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
+from serve_app.api.problems import text_of
 from serve_app.errors import GenerationFailed, InvalidFields, ModelUnavailable, Overloaded, RecordsUnavailable
 from serve_app.jobs.leases import Outcome
 from serve_app.jobs.records import State
 from serve_app.jobs.rows import Lease
+from serve_app.jobs.tables import inputs
 from serve_app.postprocess.storage import InMemoryStore
 from serve_app.service.replicas import BrokenOff, PixelsLost
 from tests.unit.service.stand_in import REQUEST, bench
@@ -157,6 +160,18 @@ async def test_a_claimed_job_that_was_to_be_cancelled_never_runs(tmp_path: Path)
         one.drive(claimed)
         assert (await one.ended(record.id)).state == State.CANCELLED
         assert len(one.replicas.started) == started
+
+
+async def test_a_claimed_job_without_its_picture_fails_and_does_not_wait_for_ever(tmp_path: Path) -> None:
+    async with bench(tmp_path) as one:
+        record = await one.accept()
+        await one.driver.close()
+        async with one.database.write() as connection:
+            await connection.execute(delete(inputs))
+        (claimed,) = await one.leases.claim(one.driver.lease(), time.time() + FAR, 1)
+        one.drive(claimed)
+        ended = await one.ended(record.id)
+        assert (ended.state, ended.message) == ("failed", text_of(GenerationFailed()))
 
 
 async def test_an_end_waits_for_records_that_are_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

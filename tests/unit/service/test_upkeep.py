@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 from serve_app.errors import RouteNotFound, StorageFailed
-from serve_app.jobs.records import Idempotency
+from serve_app.jobs.clearing import Clearing
 from serve_app.messages import picture_names
-from serve_app.service.upkeep import DAY_S, Upkeep
+from serve_app.service.upkeep import DAY_S, TAKEN_S, Upkeep
 from tests.unit.service.stand_in import Bench, bench
 
 
-def upkeep_of(one: Bench) -> Upkeep:
-    return Upkeep(one.leases, one.outbox, one.store, one.config.webhooks)
+def upkeep_of(one: Bench, **records: float | None) -> Upkeep:
+    settings = one.config.records.model_copy(update=records)
+    return Upkeep(Clearing(one.database), one.outbox, one.store, settings, one.config.webhooks)
 
 
 async def test_pictures_of_temporary_jobs_go_when_their_links_have_expired(tmp_path: Path) -> None:
@@ -41,31 +42,40 @@ async def test_a_store_that_is_away_is_asked_again_next_time(tmp_path: Path, mon
             raise StorageFailed("away")
 
         monkeypatch.setattr(one.store, "delete", away)
-        await upkeep.delete_pictures(later)
+        assert await upkeep.delete_pictures(later) == 0
         monkeypatch.setattr(one.store, "delete", delete)
-        assert await upkeep.delete_pictures(later) == 1
+        assert await upkeep.delete_pictures(later + TAKEN_S) == 1
+        assert await upkeep.delete_pictures(later + TAKEN_S) == 0
+
+
+async def test_all_that_has_expired_goes_in_one_round_but_for_what_cannot_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.service.upkeep.TAKEN_AT_ONCE", 2)
+    async with bench(tmp_path) as one:
+        upkeep = upkeep_of(one)
+        first, *_ = [await one.ended((await one.accept(temp="yes")).id) for _ in range(7)]
+        later, delete = time.time() + 2 * DAY_S, one.store.delete
+
+        async def stubborn(name: str) -> None:
+            if first.file_prefix in name:
+                raise StorageFailed("it stays")
+            await delete(name)
+
+        monkeypatch.setattr(one.store, "delete", stubborn)
+        assert await upkeep.delete_pictures(later) == 6
         assert await upkeep.delete_pictures(later) == 0
 
 
-async def test_idempotency_keys_are_kept_for_a_day(tmp_path: Path) -> None:
-    key = Idempotency("a key", "0" * 64)
+async def test_ended_jobs_are_forgotten_after_a_month_or_when_the_configuration_says(tmp_path: Path) -> None:
     async with bench(tmp_path) as one:
-        upkeep = upkeep_of(one)
-        first = await one.accept(key)
-        await upkeep.forget(time.time() + DAY_S - 60)
-        assert (await one.accept(key)).id == first.id
-        await upkeep.forget(time.time() + DAY_S + 60)
-        assert (await one.accept(key)).id != first.id
-
-
-async def test_a_delivered_webhook_is_kept_for_a_month_and_its_job_tells_of_it_for_longer(tmp_path: Path) -> None:
-    async with bench(tmp_path) as one:
-        upkeep = upkeep_of(one)
-        job = await one.ended((await one.accept(webhook="https://good.test/hook")).id)
-        now = time.time()
-        (due,) = await one.outbox.claim("me", now + 9, now, 9, 9, {})
-        await one.outbox.delivered(due.entry.id, "me", 200, now)
-        for later, listed in ((30 * DAY_S - 60, 1), (30 * DAY_S + 60, 0)):
-            await upkeep.forget(now + later)
-            assert len(await one.outbox.listing(None, 9)) == listed
-            assert (await one.watcher.view(job)).webhook_status == "delivered"
+        job, now = await one.ended((await one.accept()).id), time.time()
+        await upkeep_of(one, keep_s=None).forget(now + 9999 * DAY_S)
+        await upkeep_of(one).forget(now + 30 * DAY_S - 60)
+        await upkeep_of(one, keep_s=3600.0).forget(now + 3500)
+        assert await one.records.get(job.id) is not None
+        await upkeep_of(one, keep_s=3600.0).forget(now + 3700)
+        assert await one.records.get(job.id) is None
+        other = await one.ended((await one.accept()).id)
+        await upkeep_of(one).forget(time.time() + 30 * DAY_S + 60)
+        assert await one.records.get(other.id) is None
