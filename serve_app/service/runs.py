@@ -5,7 +5,7 @@ Knows no lease but to count an attempt. What comes of a run, the driver writes d
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -30,7 +30,7 @@ from serve_app.jobs.job_json import load_job
 from serve_app.jobs.leases import Claimed, Leases, Outcome
 from serve_app.jobs.records import JobRecord
 from serve_app.jobs.stopwatch import Stage
-from serve_app.messages import FinishOrder, Img2ImgJob, Progress
+from serve_app.messages import FinishOrder, Img2ImgJob, Progress, StoredImage
 from serve_app.service.endings import Endings
 from serve_app.service.lanes import Lane
 from serve_app.service.replicas import BrokenOff, Generated, PixelsLost, Replicas
@@ -95,8 +95,7 @@ class Runs:
     async def _attempts(self, held: Held, make_job: MakeJob) -> Outcome:
         job = await self._made(make_job)
         while True:
-            if held.attempts >= self._max_attempts:
-                raise AttemptsExhausted(f"job {held.record.id} broke off {held.attempts} times")
+            self._require_attempt(held)
             try:
                 return await self._attempt(held, job)
             except PixelsLost as lost:
@@ -108,6 +107,10 @@ class Runs:
                 await self._count_attempt(held)
             await asyncio.sleep(PAUSE_S)
             held.watch.lap(Stage.HANDOVER)  # what came to nothing is nobody's queue
+
+    def _require_attempt(self, held: Held) -> None:
+        if held.attempts >= self._max_attempts:
+            raise AttemptsExhausted(f"job {held.record.id} broke off {held.attempts} times")
 
     async def _made(self, make_job: MakeJob) -> Img2ImgJob:
         try:
@@ -136,12 +139,23 @@ class Runs:
         held.generated(made.seconds, self._clock())
         held.watch.lap(Stage.HANDOVER)
         held.watch.carve({Stage.QUEUE: made.queued_s, Stage.ENGINE: made.seconds}, Stage.HANDOVER, Stage.REACH)
-        order = self._order(held.record, made)
-        images = await _patiently(lambda: self._replicas.finish(made, order), BUSY)
+        images = await self._finished(held, made)
         held.watch.lap(Stage.FINISH)
         return await _patiently(
             lambda: self._endings.success(held.record, made, images, held.watch.laps), StoreUnavailable
         )
+
+    async def _finished(self, held: Held, made: Generated) -> Sequence[StoredImage]:
+        """Where postprocess dies, the same pixels are finished again: they are with the replica that made them."""
+        order = self._order(held.record, made)
+        while True:
+            try:
+                return await _patiently(lambda: self._replicas.finish(made, order), BUSY)
+            except BrokenOff as broken:
+                logger.warning("job %d broke off while it was finished: %s", held.record.id, broken)
+            await self._count_attempt(held)
+            self._require_attempt(held)
+            await asyncio.sleep(PAUSE_S)
 
     def _heard(self, held: Held, progress: Progress) -> None:
         held.watch.first_lap(Stage.REACH)

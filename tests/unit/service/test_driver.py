@@ -9,7 +9,14 @@ import pytest
 from sqlalchemy import delete
 
 from serve_app.api.problems import text_of
-from serve_app.errors import GenerationFailed, InvalidFields, ModelUnavailable, Overloaded, RecordsUnavailable
+from serve_app.errors import (
+    AttemptsExhausted,
+    GenerationFailed,
+    InvalidFields,
+    ModelUnavailable,
+    Overloaded,
+    RecordsUnavailable,
+)
 from serve_app.jobs.leases import Outcome
 from serve_app.jobs.records import State
 from serve_app.jobs.rows import Lease
@@ -48,6 +55,21 @@ async def test_a_job_whose_pixels_were_lost_runs_again_and_is_not_blamed(tmp_pat
         ended = await one.ended((await one.accept()).id)
         assert (ended.state, ended.attempts, len(one.replicas.started)) == ("success", 0, 2)
         assert one.replicas.suspects == []
+
+
+async def test_pixels_whose_postprocess_died_are_finished_again_and_not_made_again(tmp_path: Path) -> None:
+    async with bench(tmp_path) as one:
+        one.replicas.finish_script.extend([BrokenOff("killed"), Overloaded(), BrokenOff("killed")])
+        ended = await one.ended((await one.accept()).id)
+        assert (ended.state, ended.attempts, len(one.replicas.started)) == ("success", 2, 1)
+
+
+async def test_pixels_that_kill_every_postprocess_fail_their_job(tmp_path: Path) -> None:
+    async with bench(tmp_path) as one:
+        one.replicas.finish_script.extend(BrokenOff("killed") for _ in range(5))
+        ended = await one.ended((await one.accept()).id)
+        assert (ended.state, ended.attempts, len(one.replicas.started)) == ("failed", 3, 1)
+        assert ended.message == text_of(AttemptsExhausted())
 
 
 async def test_a_job_that_kills_every_replica_is_failed_with_the_reason(tmp_path: Path) -> None:
