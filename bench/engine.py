@@ -24,7 +24,7 @@ import transformers
 from bench import by_rows, micro, plot
 from bench.figures import Figures, peers_table, table
 from bench.models import Rig, make_rig
-from bench.rounds import FULL, QUICK, Course, Plan
+from bench.rounds import FULL, QUICK, Plan, Series
 from serve_app.pipelines.knee import WIDTHS, knee_of
 
 WORKLOADS = ("agreement", "knee", "samplers", "lora", "mixed", "same", "poisson", "by_rows")
@@ -50,23 +50,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(rig: Rig, plan: Plan, wanted: Sequence[str], say: Callable[[str], None]) -> Figures:
     """All the figures that are wanted."""
-    course = Course(rig, plan, say)
+    series = Series(rig, plan, say)
     say("loaded")
     repeats = 2 if plan.rounds == 1 else 9
-    knee = micro.knee(course.pipeline, course.plain, rig.side, repeats)
+    knee = micro.knee(series.pipeline, series.plain, rig.side, repeats)
     say("knee: measured")
     parts: dict[str, Callable[[], Figures]] = {
-        "agreement": course.agreement,
+        "agreement": series.agreement,
         "knee": lambda: _knee_figures(knee),
-        "samplers": lambda: {**micro.samplers(course.pipeline, course.plain, rig.side, repeats)},
-        "lora": lambda: {**micro.lora(course.pipeline, rig.side, repeats)},
-        "mixed": course.mixed,
-        "same": course.same,
-        "poisson": course.poisson,
+        "samplers": lambda: {**micro.samplers(series.pipeline, series.plain, rig.side, repeats)},
+        "lora": lambda: {**micro.lora(series.pipeline, rig.side, repeats)},
+        "mixed": series.mixed,
+        "same": series.same,
+        "poisson": series.poisson,
     }
     if rig.entry.device == "cuda":
-        parts["by_rows"] = lambda: by_rows.measure(rig, course.pipeline, course.plain, knee.flops_per_row)
-    figures: Figures = {"unet_rows_per_call": course.budget}
+        parts["by_rows"] = lambda: by_rows.measure(rig, series.pipeline, series.plain, knee.flops_per_row)
+    figures: Figures = {"unet_rows_per_call": series.budget}
     for name in wanted:
         if name in parts:
             figures |= parts[name]()

@@ -66,7 +66,7 @@ FULL = Plan(5, 64, 16, 60, True, WAITS, 2, 16)
 QUICK = Plan(1, 2, 2, 2, False, (), 2, 16)
 
 
-class Course:
+class Series:
     """The rounds of one run on one rig."""
 
     def __init__(self, rig: Rig, plan: Plan, say: Callable[[str], None]) -> None:

@@ -61,8 +61,8 @@ def png_texts(request: Img2ImgRequest, used: Used, sample: int, *, merged: bool 
 
 
 def _infotext(request: Img2ImgRequest, used: Used, facts: dict[str, str]) -> str:
-    worn = "".join(f"<lora:{lora.id}:{_number(lora.strength)}>" for lora in request.loras)
-    prompt = " ".join(part for part in (_words(used.prompt), worn) if part)
+    loras = "".join(f"<lora:{lora.id}:{_number(lora.strength)}>" for lora in request.loras)
+    prompt = " ".join(part for part in (_words(used.prompt), loras) if part)
     negative = f"Negative prompt: {_words(used.negative_prompt)}" if used.negative_prompt else ""
     listed = ", ".join(f"{name}: {_quoted(value)}" for name, value in facts.items())
     return "\n".join(line for line in (prompt, negative, listed) if line)

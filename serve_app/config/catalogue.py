@@ -78,7 +78,7 @@ class ModelEntry(Part):
     them again in each call. Only for pictures up to 128 × 128, where it pays."""
     lora_bytes: int = Field(512 * 2**20, ge=0)
     """What the files of LoRAs may hold on the device, those in use by jobs in flight not counted; the sets that rows
-    wear together may hold as much again for each network."""
+    in one call may hold as much again for each network."""
     num_replicas: int = Field(1, ge=1)
     num_cpus: float = Field(0.5, ge=0)
     num_gpus: float = Field(0.0, ge=0)

@@ -28,7 +28,7 @@ TOWER_KEYS = {"clip_l": ("tokenizer", "text_encoder"), "clip_g": ("tokenizer_2",
 
 
 class Addons:
-    """What a model's jobs can wear."""
+    """The VAEs, LoRAs and textual inversions that a model's jobs can ask for."""
 
     def __init__(self, entry: ModelEntry, parts: Any) -> None:  # noqa: ANN401 (a diffusers pipeline of any family)
         self._parts = parts

@@ -21,12 +21,12 @@ from serve_app.pipelines.addons import Addons
 from serve_app.pipelines.attention import call_processors_directly
 from serve_app.pipelines.autoencoder import Posterior, decode_latents, encode_pictures, preview_colours
 from serve_app.pipelines.cache import ByteLru
-from serve_app.pipelines.course import course_of
 from serve_app.pipelines.cross_attention import LARGEST, CrossAttentionKv
 from serve_app.pipelines.lora import RowLoras
 from serve_app.pipelines.noise_ahead import NoiseAhead, taken
 from serve_app.pipelines.on_cpu import settle_on_cpu
 from serve_app.pipelines.rows import SHRINK, LatentDraft, LatentRow
+from serve_app.pipelines.step_coefficients import step_coefficients
 from serve_app.pipelines.text import Fragments, TextEmbeds, TextKey, TextTower, encode_texts, level_texts, stack_text
 from serve_app.pipelines.weights import set_threads
 from serve_app.samplers.noise import epsilon_weights, fresh_noise
@@ -109,7 +109,7 @@ class LatentPipeline:
         for name in job.embeddings:
             self._addons.read_embedding(name)
         loras = tuple((self._addons.lora(lora.id), lora.strength) for lora in job.loras)
-        return LatentDraft(job, plan, course_of(plan), loras, self._merges(job), self._text_bytes(job))
+        return LatentDraft(job, plan, step_coefficients(plan), loras, self._merges(job), self._text_bytes(job))
 
     def _text_bytes(self, job: Img2ImgJob) -> int:
         """Of one prompt's embeddings, before anybody has counted its tokens."""
@@ -143,8 +143,8 @@ class LatentPipeline:
         embeds, mask = stack_text([text.embeds for text in texts])
         merging = rows[0].draft.group.merged
         self._unet._tome_info["args"]["ratio"] = TOKEN_MERGING_RATIO if merging else 0.0
-        worn = [rows[place].draft.unet_worn for place in owners]
-        with self._unet_loras.wearing(worn), self._giving_kv(rows[0], texts):
+        loras = [rows[place].draft.unet_loras for place in owners]
+        with self._unet_loras.applied(loras), self._giving_kv(rows[0], texts):
             outputs = self._unet(
                 inputs, timesteps, encoder_hidden_states=embeds, encoder_attention_mask=mask,
                 added_cond_kwargs=self._conditions(rows, owners, texts), return_dict=False,
@@ -187,11 +187,11 @@ class LatentPipeline:
 
     def _clean(self, row: LatentRow) -> Tensor:
         """The clean latents that the last evaluation pointed to: (input - sigma-part of epsilon) / signal."""
-        course, last = row.draft.course, row.done - 1
+        coefficients, last = row.draft.coefficients, row.done - 1
         alpha_bars = self._parts.scheduler.alphas_cumprod
-        alpha_bar = float(alpha_bars[min(max(round(course.timesteps[last]), 0), len(alpha_bars) - 1)])
+        alpha_bar = float(alpha_bars[min(max(round(coefficients.timesteps[last]), 0), len(alpha_bars) - 1)])
         signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-        seen = row.past[0][0] * course.input_scales[last]
+        seen = row.past[0][0] * coefficients.input_scales[last]
         of_input, of_output = epsilon_weights(self._parts.scheduler.config.prediction_type, noise / signal)
         return (seen - noise * (of_input * seen + of_output * row.past[1][0])) / signal
 
@@ -224,8 +224,8 @@ class LatentPipeline:
         generator = torch.Generator("cpu").manual_seed(seed_of(draft.job.seed, sample))
         clean = posterior.sample(generator)
         noise = fresh_noise(clean, generator)
-        own, noisy = draft.course.start
-        stepper = draft.plan.stepper() if draft.course.sums is None else None
+        own, noisy = draft.coefficients.start
+        stepper = draft.plan.stepper() if draft.coefficients.sums is None else None
         return LatentRow(draft, generator, own * clean + noisy * noise, texts[0], texts[1], stepper)
 
     def _encode_pictures(self, drafts: Sequence[LatentDraft]) -> dict[int, Posterior]:
@@ -244,8 +244,8 @@ class LatentPipeline:
         wanted = {key: draft for draft in drafts for key in keys[id(draft)]}
         found = {key: embeds for key in wanted if (embeds := self._texts.get(key)) is not None}
         missing = [(key, draft) for key, draft in wanted.items() if key not in found]
-        for _, group in _grouped(missing, lambda it: it[0].worn).items():
-            made = self._encode_worn([key for key, _ in group], group[0][1])
+        for _, group in _grouped(missing, lambda it: it[0].addons).items():
+            made = self._encode_with([key for key, _ in group], group[0][1])
             for key, embeds in made.items():
                 found[key] = embeds
                 self._texts.put(key, embeds, embeds.nbytes)
@@ -254,18 +254,18 @@ class LatentPipeline:
     def _text_keys(self, draft: LatentDraft) -> list[TextKey]:
         """The prompt's, the negative prompt's where it is used, and the empty one's that fills the shorter of both."""
         job = draft.job
-        worn = (job.embeddings, *((file.id, strength) for file, strength in draft.loras if file.has_text))
+        addons = (job.embeddings, *((file.id, strength) for file, strength in draft.loras if file.has_text))
         texts = [job.prompt]
-        if draft.guided or draft.course.unconditional:
+        if draft.guided or draft.coefficients.unconditional:
             texts.append(job.negative_prompt)
         fragments = [self._addons.spell(self._parse(text), job.embeddings) for text in texts]
-        return [TextKey(each, job.clip_skip, worn) for each in (*fragments, EMPTY)]
+        return [TextKey(each, job.clip_skip, addons) for each in (*fragments, EMPTY)]
 
-    def _encode_worn(self, keys: Sequence[TextKey], draft: LatentDraft) -> Mapping[TextKey, TextEmbeds]:
-        """Keys of one worn set in one call; every row of it wears the same."""
+    def _encode_with(self, keys: Sequence[TextKey], draft: LatentDraft) -> Mapping[TextKey, TextEmbeds]:
+        """Keys with the same add-ons, in one call."""
         with ExitStack() as stack:
             for place, loras in enumerate(self._text_loras):
-                stack.enter_context(loras.wearing([draft.text_worn(place)]))
+                stack.enter_context(loras.applied([draft.text_loras(place)]))
             return encode_texts(self._towers, keys)
 
     def _levelled(self, embeds: Sequence[TextEmbeds]) -> tuple[TextEmbeds, TextEmbeds | None]:

@@ -1,4 +1,4 @@
-"""LoRA per row: rows that wear different LoRAs share one call of a network.
+"""LoRA per row: rows with different LoRAs share one call of a network.
 
 Every LoRA in the call adds `(x @ down) * strength-of-the-row @ up` at its modules, all of them in two
 products a module. Nothing is merged into weights and nothing is injected, so taking one off costs nothing.
@@ -17,15 +17,15 @@ from serve_app.pipelines.lora_files import LoraModules, LoraPair
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Worn:
-    """One network's part of a LoRA file, and how strongly a row wears it."""
+class ActiveLora:
+    """One network's part of a LoRA file, and its strength for a row."""
 
     modules: LoraModules
     strength: float
 
 
-Wardrobe = Sequence[Sequence[Worn]]
-"""For each row of a call, what it wears."""
+LorasByRow = Sequence[Sequence[ActiveLora]]
+"""For each row of a call, the LoRAs that apply to it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,7 @@ class _Stack:
 
 
 class RowLoras:
-    """Hooks on one network's modules. `wearing` is called from one thread; the hooks act only inside it.
+    """Hooks on one network's modules. `applied` is called from one thread; the hooks act only inside it.
 
     A set of LoRAs that comes again is not concatenated again; such sets hold at most `budget` bytes.
     """
@@ -51,12 +51,12 @@ class RowLoras:
         self._modules = dict(network.named_modules())
         self._hooked: set[str] = set()
         self._stacks: ByteLru[tuple[int, ...], dict[str, _Stack]] = ByteLru(budget)
-        self._active: tuple[Mapping[str, _Stack], Tensor] | None = None  # written by `wearing` only
+        self._active: tuple[Mapping[str, _Stack], Tensor] | None = None  # written by `applied` only
 
     @contextmanager
-    def wearing(self, rows: Wardrobe) -> Iterator[None]:
-        """Dress the rows of the network's next call: row k of the batch wears `rows[k]`."""
-        different = {id(worn.modules): worn.modules for row in rows for worn in row if worn.modules}
+    def applied(self, rows: LorasByRow) -> Iterator[None]:
+        """Apply LoRAs in the network's next call: `rows[k]` to row k of the batch."""
+        different = {id(lora.modules): lora.modules for row in rows for lora in row if lora.modules}
         if not different:
             yield
             return
@@ -78,14 +78,14 @@ class RowLoras:
             self._hook(name)
         return stacks
 
-    def _strengths(self, rows: Wardrobe, files: Sequence[LoraModules]) -> Tensor:
+    def _strengths(self, rows: LorasByRow, files: Sequence[LoraModules]) -> Tensor:
         """(rows, files)."""
         places = {id(file): place for place, file in enumerate(files)}
         table = torch.zeros(len(rows), len(files))
-        for row, wears in enumerate(rows):
-            for worn in wears:
-                if worn.modules:
-                    table[row, places[id(worn.modules)]] += worn.strength
+        for row, loras in enumerate(rows):
+            for lora in loras:
+                if lora.modules:
+                    table[row, places[id(lora.modules)]] += lora.strength
         pair = next(iter(files[0].values()))
         return table.to(pair.up.device, pair.up.dtype)
 
@@ -118,7 +118,7 @@ def _stack(name: str, files: Sequence[LoraModules]) -> _Stack:
 def _change(module: nn.Module, stack: _Stack, strengths: Tensor, x: Tensor) -> Tensor:
     """What the LoRAs add at a module for input `x` whose first dimension is the rows of the call.
 
-    Nothing at all to rows that do not wear them: what overflows would not be nothing by being multiplied by zero.
+    Rows without them are masked with `where`: inf × 0 is NaN.
     """
     scale = strengths[:, stack.owners]
     if isinstance(module, nn.Conv2d):

@@ -1,6 +1,6 @@
 """LoRA files, in diffusers' and in kohya's naming, as pairs of matrices by module name.
 
-Owns reading and naming only; which rows wear them is `lora`'s business. Never pickle.
+Owns reading and naming only; which rows they apply to is `lora`'s business. Never pickle.
 """
 
 from collections.abc import Mapping

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from serve_app.engine.state import GroupKey
 from serve_app.messages import Img2ImgJob
-from serve_app.pipelines.course import Course
-from serve_app.pipelines.lora import Worn
+from serve_app.pipelines.lora import ActiveLora
 from serve_app.pipelines.lora_files import LoraFile
+from serve_app.pipelines.step_coefficients import StepCoefficients
 from serve_app.pipelines.text import TextEmbeds
 from serve_app.samplers.plan import Plan
 from serve_app.samplers.table import Stepper
@@ -38,7 +38,7 @@ class LatentDraft:
 
     job: Img2ImgJob
     plan: Plan
-    course: Course
+    coefficients: StepCoefficients
     loras: tuple[tuple[LoraFile, float], ...]
     """Files with strengths, in the job's order."""
     merged: bool
@@ -73,12 +73,14 @@ class LatentDraft:
 
     def width_at(self, done: int) -> int:
         """UNet rows of the evaluation after `done`."""
-        return 2 if self.guided and done >= self.course.unconditional else 1
+        return 2 if self.guided and done >= self.coefficients.unconditional else 1
 
     @property
     def held(self) -> int:
         """As expected before it is encoded."""
-        return (2 if self.guided or self.course.unconditional else 1) * self.text_bytes + self.kept * self.latent_bytes
+        return (
+            2 if self.guided or self.coefficients.unconditional else 1
+        ) * self.text_bytes + self.kept * self.latent_bytes
 
     @property
     def latent_bytes(self) -> int:
@@ -89,17 +91,17 @@ class LatentDraft:
     def kept(self) -> int:
         """Tensors of the latents' size that a row comes to hold: its own, noise drawn ahead, what it remembers, and
         what the job's other samples begin with, for all are encoded with the first."""
-        own = STEPPER_KEEPS if self.course.sums is None else 2 + 3 * (self.course.reach + 1)
+        own = STEPPER_KEEPS if self.coefficients.sums is None else 2 + 3 * (self.coefficients.reach + 1)
         return own + self.job.samples - 1
 
     @property
-    def unet_worn(self) -> tuple[Worn, ...]:
-        """What the UNet wears for this job's rows."""
-        return tuple(Worn(file.unet, strength) for file, strength in self.loras)
+    def unet_loras(self) -> tuple[ActiveLora, ...]:
+        """The UNet's part of this job's LoRAs."""
+        return tuple(ActiveLora(file.unet, strength) for file, strength in self.loras)
 
-    def text_worn(self, encoder: int) -> tuple[Worn, ...]:
-        """What text encoder number `encoder` wears for this job's prompts."""
-        return tuple(Worn(file.text_encoders[encoder], strength) for file, strength in self.loras)
+    def text_loras(self, encoder: int) -> tuple[ActiveLora, ...]:
+        """The part of this job's LoRAs of text encoder number `encoder`."""
+        return tuple(ActiveLora(file.text_encoders[encoder], strength) for file, strength in self.loras)
 
 
 @dataclass(slots=True, eq=False)
@@ -110,7 +112,7 @@ class LatentRow:
     generator: torch.Generator
     """Sample i draws everything from seed + i, modulo 2^32, on the CPU."""
     latents: Tensor
-    """(channels, height/8, width/8), in the sampler's own space and the course's scale; written by `advance`."""
+    """(channels, height/8, width/8), in the sampler's own space and the coefficients' scale; written by `advance`."""
     prompt: TextEmbeds
     negative: TextEmbeds | None
     """There where the row is guided, or its sampler has unconditional evaluations."""
@@ -128,7 +130,7 @@ class LatentRow:
     reaches; written by `remember`."""
 
     def __post_init__(self) -> None:
-        most = self.draft.course.reach + 1
+        most = self.draft.coefficients.reach + 1
         self.past = (deque(maxlen=most), deque(maxlen=most), deque(maxlen=most))
         texts = sum(text.nbytes for text in (self.prompt, self.negative) if text is not None)
         self.held = texts + self.draft.kept * self.latents.nbytes
@@ -146,19 +148,19 @@ class LatentRow:
     @property
     def input_scale(self) -> float:
         """The UNet's input is this times the latents."""
-        return self.draft.course.input_scales[self.done]
+        return self.draft.coefficients.input_scales[self.done]
 
     @property
     def timestep(self) -> float:
         """What the UNet is told."""
-        return self.draft.course.timesteps[self.done]
+        return self.draft.coefficients.timesteps[self.done]
 
     @property
     def texts(self) -> Sequence[TextEmbeds]:
         """One for each UNet row of the next evaluation, the negative prompt first."""
         if self.width == 2:
             return [self._negative(), self.prompt]
-        return [self._negative() if self.done < self.draft.course.unconditional else self.prompt]
+        return [self._negative() if self.done < self.draft.coefficients.unconditional else self.prompt]
 
     def _negative(self) -> TextEmbeds:
         assert self.negative is not None
@@ -167,7 +169,7 @@ class LatentRow:
     @property
     def draws(self) -> bool:
         """Whether the step after the next evaluation takes fresh noise."""
-        return self.stepper is None and self.draft.course.draws[self.done]
+        return self.stepper is None and self.draft.coefficients.draws[self.done]
 
     def remember(self, output: Tensor, noise: Tensor) -> None:
         """Put what this evaluation saw before what earlier ones saw; what no coefficient reaches is forgotten."""
@@ -177,9 +179,9 @@ class LatentRow:
         noises.appendleft(noise)
 
     def next_latents(self) -> Tensor:
-        """The weighted sum that the course says, over what is remembered."""
-        assert self.draft.course.sums is not None
-        own, past = self.draft.course.sums[self.done], self.past
+        """The weighted sum that the coefficients says, over what is remembered."""
+        assert self.draft.coefficients.sums is not None
+        own, past = self.draft.coefficients.sums[self.done], self.past
         kind, ago = own.first
         others = iter(own.others)
         if own.weight is not None:

@@ -33,8 +33,8 @@ class TextKey:
     fragments: Fragments
     clip_skip: int = 1
     """Counts as web UIs do: 1 is the layer that the model normally uses, 2 the one before it."""
-    worn: tuple[object, ...] = ()
-    """What the encoders wear: ids of loaded textual inversions, LoRAs with strengths. For caches; not read here."""
+    addons: tuple[object, ...] = ()
+    """What the encoders are changed by: ids of textual inversions, LoRAs with strengths. For caches; not read here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

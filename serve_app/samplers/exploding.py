@@ -94,7 +94,7 @@ def _heun_rows(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LangevinCourse:
+class LangevinSteps:
     """The levels of predictor and corrector, shared by all rows on the same way."""
 
     sigmas: tuple[float, ...]
@@ -110,7 +110,7 @@ class LangevinCourse:
     """As in SamplerTable."""
 
 
-def langevin_course(base: Mapping[str, Any], steps: int, kept: int) -> LangevinCourse:
+def langevin_steps(base: Mapping[str, Any], steps: int, kept: int) -> LangevinSteps:
     """`kept` >= 1 predictors from the level of kept / steps, correctors between: 2 * kept - 1 evaluations.
 
     ValueError for an impossible `base`.
@@ -119,7 +119,7 @@ def langevin_course(base: Mapping[str, Any], steps: int, kept: int) -> LangevinC
     sigmas = geometric_sigmas(schedule.sigma_at(kept / steps), schedule.sigma_at(0), kept)
     seen = [sigmas[(index + 1) // 2] for index in range(2 * kept - 1)]
     told = _told(schedule, seen)
-    return LangevinCourse(tuple(sigmas), tuple(seen), *told, schedule.prediction, start=(1.0, sigmas[0]))
+    return LangevinSteps(tuple(sigmas), tuple(seen), *told, schedule.prediction, start=(1.0, sigmas[0]))
 
 
 class LangevinStepper:
@@ -132,20 +132,20 @@ class LangevinStepper:
     sampler = "ScoreSdeVeScheduler"
     unconditional = 0
 
-    def __init__(self, course: LangevinCourse) -> None:
-        self.timesteps, self.input_scales = course.timesteps, course.input_scales
-        self.start = course.start
-        self.evaluations = len(course.timesteps)
-        self._course = course
+    def __init__(self, steps: LangevinSteps) -> None:
+        self.timesteps, self.input_scales = steps.timesteps, steps.input_scales
+        self.start = steps.start
+        self.evaluations = len(steps.timesteps)
+        self._steps = steps
 
     def advance(self, index: int, latents: Tensor, output: Tensor, generator: torch.Generator) -> Tensor:
         """As `Stepper.advance`."""
-        sigma = self._course.seen[index]
-        of_input, of_output = epsilon_weights(self._course.prediction, sigma)
+        sigma = self._steps.seen[index]
+        of_input, of_output = epsilon_weights(self._steps.prediction, sigma)
         epsilon = of_input * input_scale_at(sigma) * latents + of_output * output
         if index % 2:
             return _correct(latents, -epsilon / sigma, sigma, generator)
-        return _predict(latents, epsilon, sigma, self._course.sigmas[index // 2 + 1], generator)
+        return _predict(latents, epsilon, sigma, self._steps.sigmas[index // 2 + 1], generator)
 
 
 def _predict(latents: Tensor, epsilon: Tensor, sigma: float, lower: float, generator: torch.Generator) -> Tensor:

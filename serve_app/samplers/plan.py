@@ -18,10 +18,10 @@ from diffusers import SchedulerMixin
 from torch import Tensor
 
 from serve_app.messages import SamplerChoice
-from serve_app.samplers.adams import ipndm_table
 from serve_app.samplers.counts import INVERSION, WARMED_UP
-from serve_app.samplers.exploding import LangevinCourse, LangevinStepper, karras_ve_table, langevin_course
+from serve_app.samplers.exploding import LangevinStepper, LangevinSteps, karras_ve_table, langevin_steps
 from serve_app.samplers.inversion import inversion_table
+from serve_app.samplers.ipndm import ipndm_table
 from serve_app.samplers.levels import Walk, laid_over, walk_of
 from serve_app.samplers.names import UNUSUAL, build_sampler, sampler_name, sampler_options
 from serve_app.samplers.probe import probe
@@ -29,7 +29,7 @@ from serve_app.samplers.steppers import SchedulerStepper, TableStepper
 from serve_app.samplers.table import HISTORY, SamplerTable, Stepper
 from serve_app.samplers.tempering import tempered
 
-Facts = TypeVar("Facts", SamplerTable, LangevinCourse)
+Facts = TypeVar("Facts", SamplerTable, LangevinSteps)
 
 CAPACITY = 512
 """Plans kept; each is a few kilobytes."""
@@ -161,8 +161,8 @@ def _unusual(recipe: _Recipe, walk: Walk) -> Plan:
         return _of_table(_started(ipndm_table(base, walk.steps, walk.kept), walk))
     if name == "KarrasVeScheduler":
         return _of_table(_started(karras_ve_table(base, walk.steps, walk.kept), walk))
-    course = _started(langevin_course(base, walk.steps, walk.kept), walk)
-    return Plan(name, len(course.timesteps), None, partial(LangevinStepper, course))
+    steps = _started(langevin_steps(base, walk.steps, walk.kept), walk)
+    return Plan(name, len(steps.timesteps), None, partial(LangevinStepper, steps))
 
 
 def _ordinary(recipe: _Recipe, walk: Walk) -> Plan:

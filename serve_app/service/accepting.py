@@ -19,7 +19,7 @@ from serve_app.inputs.decode import ImageDecoder, decode_base64
 from serve_app.inputs.fetch import ImageFetcher
 from serve_app.inputs.fit import cover_crop, target_size
 from serve_app.inputs.guard import Network, is_permitted, written_address
-from serve_app.inputs.kept import kept_png
+from serve_app.inputs.init_png import png_of_init
 from serve_app.jobs.admission import Admission
 from serve_app.jobs.eta import cost
 from serve_app.jobs.job_json import dump_job
@@ -170,7 +170,7 @@ class Accepter:
             cost=cost(job.steps, job.strength, job.guidance_scale, job.samples, *size, sampler),
             total=job.samples * max(1, evaluations(job.steps, job.strength, sampler)),
             temporary=asked.temp,
-            png=await asyncio.to_thread(kept_png, job.init_image),
+            png=await asyncio.to_thread(png_of_init, job.init_image),
             created_at=now,
             deadline_at=now + self._deadline_s,
         )

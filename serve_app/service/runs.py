@@ -23,7 +23,7 @@ from serve_app.errors import (
     RecordsUnavailable,
     StoreUnavailable,
 )
-from serve_app.inputs.kept import kept_pixels
+from serve_app.inputs.init_png import init_of_png
 from serve_app.jobs.eta import group_of
 from serve_app.jobs.held import Held
 from serve_app.jobs.job_json import load_job
@@ -55,7 +55,7 @@ def job_again(claimed: Claimed) -> Img2ImgJob:
     """The job that the records hold. Raises ValueError or OSError where they do not hold all of it."""
     if claimed.png is None:
         raise ValueError("its init image is no longer kept")
-    return load_job(claimed.record.id, claimed.record.job, kept_pixels(claimed.png))
+    return load_job(claimed.record.id, claimed.record.job, init_of_png(claimed.png))
 
 
 class LeaseLost(Exception):

@@ -21,7 +21,7 @@ from tests.unit.pipelines.jobs import make_job
 from tests.unit.pipelines.marks import STARTED_OTHERWISE
 from tests.unit.pipelines.test_parity import reference
 
-WORN = ((), (Lora("stripes", 1.0),), (Lora("frame", 0.6), Lora("stripes", 0.4)))
+LORAS = ((), (Lora("stripes", 1.0),), (Lora("frame", 0.6), Lora("stripes", 0.4)))
 
 
 def entry_on(device: str, dtype: str) -> ModelEntry:
@@ -64,7 +64,7 @@ def test_rows_of_a_mixed_batch_equal_diffusers_own_pipeline(
 
 
 def test_loras_in_one_call_equal_solo_runs(exact: SdPipeline) -> None:
-    jobs = [make_job(seed=place, loras=WORN[place % 3]) for place in range(6)]
+    jobs = [make_job(seed=place, loras=LORAS[place % 3]) for place in range(6)]
     for job, together in zip(jobs, latents_of(exact, *jobs), strict=True):
         alone = latents_of(exact, job)[0]
         assert (together - alone).abs().max() <= 1e-4 * alone.abs().max()

@@ -1,4 +1,4 @@
-"""LoRAs and textual inversions that the tests make: from both namings, worn by single rows, gone for the next."""
+"""LoRAs and textual inversions that the tests make: from both namings, applied to single rows, gone for the next."""
 
 import re
 from pathlib import Path
@@ -77,17 +77,17 @@ def distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
-@pytest.mark.parametrize("worn", [{"plain": 1.0}, {"kohya": 0.6}, {"halved": 1.0}, {"both": 0.8},
+@pytest.mark.parametrize("loras", [{"plain": 1.0}, {"kohya": 0.6}, {"halved": 1.0}, {"both": 0.8},
                                   {"plain": 0.4, "both": -0.5}], ids=str)  # fmt: skip
 def test_rows_wear_loras_exactly_as_diffusers_and_peft_do(
-    dressed: SdPipeline, folder: Path, worn: dict[str, float]
+    dressed: SdPipeline, folder: Path, loras: dict[str, float]
 ) -> None:
     theirs = StableDiffusionImg2ImgPipeline.from_pretrained(CHECKPOINT, safety_checker=None)
     theirs.set_progress_bar_config(disable=True)
-    for name in worn:
+    for name in loras:
         theirs.load_lora_weights(folder, weight_name=f"{name}.safetensors", adapter_name=name.replace("-", "_"))
-    theirs.set_adapters([name.replace("-", "_") for name in worn], list(worn.values()))
-    asked = make_job(loras=tuple(Lora(name, strength) for name, strength in worn.items()))
+    theirs.set_adapters([name.replace("-", "_") for name in loras], list(loras.values()))
+    asked = make_job(loras=tuple(Lora(name, strength) for name, strength in loras.items()))
     wanted = theirs(
         asked.prompt, torch.from_numpy(asked.init_image.copy()).permute(2, 0, 1)[None] / 255,
         negative_prompt=asked.negative_prompt, strength=asked.strength, num_inference_steps=asked.steps,
@@ -98,7 +98,7 @@ def test_rows_wear_loras_exactly_as_diffusers_and_peft_do(
 
 def test_rows_with_different_loras_share_a_call_and_equal_solo_runs(dressed: SdPipeline) -> None:
     sets = [(), (Lora("plain", 1.0),), (Lora("both", 0.5),), (Lora("plain", 0.3), Lora("both", 1.0))]
-    jobs = [make_job(loras=worn, seed=seed) for seed, worn in enumerate([*sets, *sets[1:3]])]
+    jobs = [make_job(loras=loras, seed=seed) for seed, loras in enumerate([*sets, *sets[1:3]])]
     together = latents_of(dressed, *jobs)
     for asked, mixed in zip(jobs, together, strict=True):
         alone = latents_of(dressed, asked)[0]
@@ -147,13 +147,13 @@ def test_a_lora_file_that_is_not_there_is_no_fault_of_the_request(dressed: SdPip
 
 def test_an_embedding_gives_its_word_a_meaning_in_the_jobs_that_name_it(dressed: SdPipeline) -> None:
     prompt = "a <dusk> star"
-    without, worn, after = encode(
+    without, with_addon, after = encode(
         dressed, make_job(prompt=prompt), make_job(prompt=prompt, embeddings=("dusk",)), make_job(prompt=prompt)
     )
-    assert not torch.allclose(without.prompt.embeds, worn.prompt.embeds, atol=1e-3)
+    assert not torch.allclose(without.prompt.embeds, with_addon.prompt.embeds, atol=1e-3)
     assert torch.equal(without.prompt.embeds, after.prompt.embeds)
     (by_id,) = encode(dressed, make_job(prompt="a dusk star", embeddings=("dusk",)))
-    assert torch.equal(by_id.prompt.embeds, worn.prompt.embeds)
+    assert torch.equal(by_id.prompt.embeds, with_addon.prompt.embeds)
 
 
 def test_loras_are_read_once_and_kept_within_their_budget(dressed: SdPipeline) -> None:

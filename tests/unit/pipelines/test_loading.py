@@ -152,9 +152,9 @@ def test_a_vae_of_another_kind_is_refused_at_load_and_as_an_override(
     folder = copytree(home / "sd1", tmp_path / "model")
     make_vae(**changes).save_pretrained(folder / "vae")
     assert why in refused(folder)
-    worn = load(home / "sd1", vaes=(Weights(id="other", source=str(folder / "vae")),))
+    other = load(home / "sd1", vaes=(Weights(id="other", source=str(folder / "vae")),))
     with pytest.raises(InvalidFields) as caught:
-        worn.prepare(make_job(vae="other"))
+        other.prepare(make_job(vae="other"))
     assert why in caught.value.fields["vae"][0]
 
 

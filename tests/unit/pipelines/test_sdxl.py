@@ -167,9 +167,9 @@ def test_another_vae_encodes_and_decodes_its_own_job_as_in_diffusers(
     folder: Path,
 ) -> None:
     rows = encode(ours, make_job(), make_job(vae="other"), make_job())
-    plain, worn, again = finish(ours, rows)
+    plain, with_lora, again = finish(ours, rows)
     theirs.vae = type(theirs.vae).from_pretrained(folder / "vae")
-    assert_close(worn, reference(theirs, make_job()))
+    assert_close(with_lora, reference(theirs, make_job()))
     before, other, after = ours.decode(rows)
     assert torch.equal(plain, again)
     assert np.array_equal(before, after)

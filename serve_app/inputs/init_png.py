@@ -13,13 +13,13 @@ COMPRESS_TYPE = zlib.Z_RLE
 """Runs only: the quickest, and smaller than the default on what PNG's filters leave."""
 
 
-def kept_png(pixels: Pixels) -> bytes:
+def png_of_init(pixels: Pixels) -> bytes:
     """RGB (height, width, 3) without loss."""
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG", compress_level=COMPRESS_LEVEL, compress_type=COMPRESS_TYPE)
     return png.getvalue()
 
 
-def kept_pixels(png: bytes) -> Pixels:
-    """What `kept_png` was given. Raises ValueError or OSError for bytes that it did not make."""
+def init_of_png(png: bytes) -> Pixels:
+    """What `png_of_init` was given. Raises ValueError or OSError for bytes that it did not make."""
     return np.array(Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB"), dtype=np.uint8)

@@ -31,7 +31,7 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Course:
+class StepCoefficients:
     """All lists have one entry an evaluation. Finished latents and those at the start are the sampler's own."""
 
     timesteps: list[float]
@@ -45,16 +45,18 @@ class Course:
     reach: int
 
 
-def course_of(plan: Plan) -> Course:
+def step_coefficients(plan: Plan) -> StepCoefficients:
     """The numbers of a plan."""
     table = plan.table
     if table is None:
         facts = plan.stepper()
         told = facts.timesteps.tolist(), facts.input_scales.tolist()
-        return Course(*told, sums=None, draws=(), start=facts.start, unconditional=facts.unconditional, reach=0)
+        return StepCoefficients(
+            *told, sums=None, draws=(), start=facts.start, unconditional=facts.unconditional, reach=0
+        )
     rows = table.coefficients.tolist()
     scales = _scales([row[SAMPLE] for row in rows])
-    return Course(
+    return StepCoefficients(
         timesteps=table.timesteps.tolist(),
         input_scales=[own * scale for own, scale in zip(table.input_scales.tolist(), scales, strict=False)],
         sums=[_sum(row, scales[: place + 2]) for place, row in enumerate(rows)],
