@@ -35,7 +35,7 @@ PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Promise:
     """An eta, and when it was told."""
 
     id: int
@@ -77,26 +77,26 @@ def measure(service: Served, history: int, count: int) -> dict[str, object]:
     }
 
 
-def _near(told: Sequence[Told], ends: Mapping[int, float]) -> dict[str, float]:
+def _near(told: Sequence[Promise], ends: Mapping[int, float]) -> dict[str, float]:
     errors = [each.error(ends[each.id]) for each in told]
     share = sum(error <= NEAR for error in errors) / len(errors)
     return {"share_within_30_percent": round(share, 3), "median_error": round(median(errors), 3)}
 
 
-def _submitted(service: Served, bodies: Sequence[bytes]) -> list[Told]:
+def _submitted(service: Served, bodies: Sequence[bytes]) -> list[Promise]:
     with ThreadPoolExecutor(CLIENTS) as clients:
         return list(clients.map(partial(_submit, service), bodies))
 
 
-def _submit(service: Served, body: bytes) -> Told:
+def _submit(service: Served, body: bytes) -> Promise:
     answer = _asked(service, "POST", IMG2IMG, body)
-    return Told(answer["id"], time.time(), answer["eta"])
+    return Promise(answer["id"], time.time(), answer["eta"])
 
 
-def _seen(service: Served, told: Told) -> Told | None:
+def _seen(service: Served, told: Promise) -> Promise | None:
     """What is told of a job now; None where it has ended."""
     answer = _job(service, told.id)
-    return None if answer["eta"] is None else Told(told.id, time.time(), answer["eta"])
+    return None if answer["eta"] is None else Promise(told.id, time.time(), answer["eta"])
 
 
 def _ends(service: Served, ids: Sequence[int]) -> dict[int, float]:

@@ -25,7 +25,7 @@ from serve_app.api.gate import Gate, OwnJudge, Rules, return_large_blocks
 from serve_app.api.idempotency import HEADER, idempotency_of
 from serve_app.api.job_resource import cancel_status, job_resource, ticket_answer
 from serve_app.api.links import Links
-from serve_app.api.problems import Told, fetch_problem, problem, text_of
+from serve_app.api.problems import HttpAnswer, fetch_problem, problem, text_of
 from serve_app.api.server_timing import HEADER as SERVER_TIMING
 from serve_app.api.server_timing import server_timing
 from serve_app.api.site import Site
@@ -38,13 +38,13 @@ from serve_app.jobs.keys import KeyRing, ensure_first_key
 from serve_app.jobs.link_secret import link_secret
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import Idempotency, JobRecord, JobRecords
-from serve_app.jobs.stopwatch import Stage, Stopwatch
 from serve_app.messages import cache_control
 from serve_app.postprocess.storage import S3Store, answers_at_all
 from serve_app.service.accepting import Accepter, Caller, GivenPictures
 from serve_app.service.lines import Refusals, told_of
 from serve_app.service.own_pictures import OwnPictures
 from serve_app.service.readiness import Check, Readiness
+from serve_app.service.stopwatch import Stage, Stopwatch
 from serve_app.service.watching import Watcher
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -289,6 +289,6 @@ class Ingress:
         return await self._tell(request, DarkroomError(f"{type(error).__name__}: {error}"))
 
 
-def _answer(told: Told) -> JSONResponse:
+def _answer(told: HttpAnswer) -> JSONResponse:
     status, body, headers = told
     return JSONResponse(body, status, headers)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from serve_app.api.endings import ended_badly, why_ended
-from serve_app.api.problems import Told
+from serve_app.api.problems import HttpAnswer
 from serve_app.api.stored import shown_picture
 from serve_app.api.views import SUCCESS, JobView
 from serve_app.config import ModelEntry
@@ -23,7 +23,7 @@ COME_BACK = "Try to fetch request after seconds estimated"
 """In the hosted API's words."""
 
 
-def posted(view: JobView, outputs: Sequence[str], *, errors_as_200: bool = False) -> Told:
+def posted(view: JobView, outputs: Sequence[str], *, errors_as_200: bool = False) -> HttpAnswer:
     """Status, body and headers of the answer to the request that made the job, whatever became of it by now.
 
     `outputs` are links or base64 texts; they count where the job has succeeded.

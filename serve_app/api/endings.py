@@ -1,7 +1,7 @@
 """What is told of a job that did not succeed: to the request that made it, and to whoever asks later."""
 
 from serve_app.api.failures import load_failure
-from serve_app.api.problems import TABLE, Told, problem, text_of
+from serve_app.api.problems import TABLE, HttpAnswer, problem, text_of
 from serve_app.api.views import CANCELLED, JobView
 from serve_app.errors import Cancelled, DarkroomError, GenerationFailed, InvalidFields, JobError, ServiceError
 
@@ -17,7 +17,7 @@ def why_ended(view: JobView) -> object:
     return view.message or text_of(Cancelled() if view.state == CANCELLED else GenerationFailed())
 
 
-def ended_badly(view: JobView, *, errors_as_200: bool = False) -> Told:
+def ended_badly(view: JobView, *, errors_as_200: bool = False) -> HttpAnswer:
     """The answer to the request that made the job: that of the failure it ended with.
 
     A record without a code is answered by its text where that is one of ours, else as that text with status 500.

@@ -35,7 +35,7 @@ from serve_app.errors import (
     UnreadableBody,
 )
 
-Told = tuple[int, dict[str, object], dict[str, str]]
+HttpAnswer = tuple[int, dict[str, object], dict[str, str]]
 """An answer's HTTP status, body and headers."""
 
 TABLE: dict[type[DarkroomError], tuple[int, str]] = {
@@ -79,7 +79,7 @@ ROUTING = (RouteNotFound, MethodNotAllowed, LinkRefused)
 """Not application errors: their status is true in every mode, and whoever polls a link needs it."""
 
 
-def problem(error: DarkroomError, *, errors_as_200: bool = False) -> Told:
+def problem(error: DarkroomError, *, errors_as_200: bool = False) -> HttpAnswer:
     """The answer to a failure."""
     status, text = _entry(error)
     body: dict[str, object] = {"status": "error", "message": _message(error, text)}
@@ -93,7 +93,7 @@ def problem(error: DarkroomError, *, errors_as_200: bool = False) -> Told:
     return status, body, headers
 
 
-def fetch_problem(error: DarkroomError, *, errors_as_200: bool = False) -> Told:
+def fetch_problem(error: DarkroomError, *, errors_as_200: bool = False) -> HttpAnswer:
     """The answer to a fetch that failed: an unknown job has a body of its own there."""
     status, body, headers = problem(error, errors_as_200=errors_as_200)
     if isinstance(error, JobNotFound):

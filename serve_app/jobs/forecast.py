@@ -31,7 +31,7 @@ SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class Estimate:
     """What a client is told of a job that has not ended."""
 
     eta_s: float = 0.0
@@ -61,16 +61,16 @@ class Forecast:
         self._lock = asyncio.Lock()
         self._outlook: _Outlook | None = None  # under the lock
 
-    async def prospect(self, record: JobRecord) -> Prospect:
+    async def estimate(self, record: JobRecord) -> Estimate:
         """Of one job of this model; all zero where it has ended."""
         if record.state not in OPEN:
-            return Prospect()
+            return Estimate()
         seen, own = await self._seen(), waiting_of(record)
         if record.id in seen.ends:
             left = seen.ends[record.id] - (self._clock() - seen.at)
         else:
             left = await asyncio.to_thread(eta_s, own, seen.waiting, seen.pace, self._engine)
-        return Prospect(max(LEAST_ETA_S, left), queue_position(own, seen.waiting))
+        return Estimate(max(LEAST_ETA_S, left), queue_position(own, seen.waiting))
 
     async def load(self) -> Load:
         """Of all its jobs together."""

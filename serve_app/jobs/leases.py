@@ -15,9 +15,9 @@ from serve_app.jobs.rows import OPEN, RECORD_COLUMNS, JobRecord, Lease, State, i
 from serve_app.jobs.tables import inputs, jobs
 
 PROGRESS = ("state", "done", "total", "started_at")
-"""The columns that a driver's beats write."""
+"""The columns that a driver's heartbeats write."""
 
-__all__ = ["Beat", "Claimed", "Lease", "Leases", "Outcome", "Round"]
+__all__ = ["Claimed", "Heartbeat", "Lease", "Leases", "Outcome", "Renewal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """What a driver knows of one of its jobs now."""
 
     id: int
@@ -45,7 +45,7 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class Renewal:
     """What a driver learns of its jobs, by their ids."""
 
     cancelled: frozenset[int]
@@ -99,18 +99,18 @@ class Leases:
             ids = (await connection.execute(first.with_for_update(skip_locked=True))).scalars().all()
             return await _take(connection, ids, lease) if ids else []
 
-    async def round(self, lease: Lease, beats: Sequence[Beat], now: float) -> Round:
+    async def renew(self, lease: Lease, heartbeats: Sequence[Heartbeat], now: float) -> Renewal:
         """Renew the leases of all of a driver's jobs, write what has changed, and learn what was asked."""
-        if not beats:
-            return Round(frozenset(), frozenset(), frozenset())
+        if not heartbeats:
+            return Renewal(frozenset(), frozenset(), frozenset())
         async with self._database.write() as connection:
-            rows = {row["id"]: row for row in await _renew(connection, lease, beats)}
-            held = [beat for beat in beats if beat.id in rows]
+            rows = {row["id"]: row for row in await _renew(connection, lease, heartbeats)}
+            held = [beat for beat in heartbeats if beat.id in rows]
             await _write_progress(connection, held, rows)
             await _write_previews(connection, held)
-        return Round(
+        return Renewal(
             cancelled=frozenset(id for id, row in rows.items() if row["cancel_asked"]),
-            lost=frozenset(beat.id for beat in beats) - rows.keys(),
+            lost=frozenset(beat.id for beat in heartbeats) - rows.keys(),
             watched=frozenset(id for id, row in rows.items() if row["watched_until"] > now),
         )
 
@@ -158,39 +158,41 @@ async def _take(connection: AsyncConnection, ids: Sequence[int], lease: Lease) -
     return [Claimed(read_record(row), row["png"]) for row in rows]
 
 
-async def _renew(connection: AsyncConnection, lease: Lease, beats: Sequence[Beat]) -> Sequence[RowMapping]:
+async def _renew(connection: AsyncConnection, lease: Lease, heartbeats: Sequence[Heartbeat]) -> Sequence[RowMapping]:
     """The rows that are still the driver's; nobody else changes them until this transaction ends."""
-    ours = and_(tuple_(jobs.c.id, jobs.c.fence).in_([(beat.id, beat.fence) for beat in beats]), is_open())
+    ours = and_(tuple_(jobs.c.id, jobs.c.fence).in_([(beat.id, beat.fence) for beat in heartbeats]), is_open())
     renewed = update(jobs).where(ours).values(lease_owner=lease.owner, lease_until=lease.until)
     seen = [jobs.c[name] for name in ("id", "attempts", *PROGRESS, "cancel_asked", "watched_until")]
     return (await connection.execute(renewed.returning(*seen))).mappings().all()
 
 
-async def _write_progress(connection: AsyncConnection, beats: Iterable[Beat], rows: Mapping[int, RowMapping]) -> None:
-    changed = [{"beat_id": beat.id, **new} for beat in beats if (new := _progress(beat, rows[beat.id]))]
+async def _write_progress(
+    connection: AsyncConnection, heartbeats: Iterable[Heartbeat], rows: Mapping[int, RowMapping]
+) -> None:
+    changed = [{"job_id": beat.id, **new} for beat in heartbeats if (new := _progress(beat, rows[beat.id]))]
     if changed:
         new = {name: bindparam(f"new_{name}", type_=jobs.c[name].type) for name in PROGRESS}
-        moved = update(jobs).where(jobs.c.id == bindparam("beat_id")).values(**new, version=jobs.c.version + 1)
+        moved = update(jobs).where(jobs.c.id == bindparam("job_id")).values(**new, version=jobs.c.version + 1)
         await connection.execute(moved, changed)
 
 
-def _progress(beat: Beat, row: RowMapping) -> dict[str, object] | None:
-    """What the row shall read, or None where it does, or where the attempt that the beat tells of has broken off."""
-    if row["attempts"] != beat.attempts:
+def _progress(heartbeat: Heartbeat, row: RowMapping) -> dict[str, object] | None:
+    """What the row shall read; None where it does, or where the attempt that this tells of has broken off."""
+    if row["attempts"] != heartbeat.attempts:
         return None
-    started_at = beat.started_at if row["started_at"] is None else row["started_at"]
-    state = State.QUEUED if beat.started_at is None and row["state"] == State.QUEUED else State.RUNNING
-    new = {"state": state, "done": beat.done, "total": beat.total, "started_at": started_at}
+    started_at = heartbeat.started_at if row["started_at"] is None else row["started_at"]
+    state = State.QUEUED if heartbeat.started_at is None and row["state"] == State.QUEUED else State.RUNNING
+    new = {"state": state, "done": heartbeat.done, "total": heartbeat.total, "started_at": started_at}
     if all(row[name] == value for name, value in new.items()):
         return None
     return {f"new_{name}": value for name, value in new.items()}
 
 
-async def _write_previews(connection: AsyncConnection, beats: Iterable[Beat]) -> None:
-    drawn = [{"beat_id": beat.id, "new_preview": beat.preview} for beat in beats if beat.preview is not None]
+async def _write_previews(connection: AsyncConnection, heartbeats: Iterable[Heartbeat]) -> None:
+    drawn = [{"job_id": beat.id, "new_preview": beat.preview} for beat in heartbeats if beat.preview is not None]
     if drawn:
         png = bindparam("new_preview", type_=jobs.c.preview.type)
-        other = update(jobs).where(jobs.c.id == bindparam("beat_id"), jobs.c.preview.is_distinct_from(png))
+        other = update(jobs).where(jobs.c.id == bindparam("job_id"), jobs.c.preview.is_distinct_from(png))
         await connection.execute(other.values(preview=png, version=jobs.c.version + 1), drawn)
 
 

@@ -137,8 +137,8 @@ class Accepted:
 
 
 RECORD_COLUMNS = tuple(jobs.c[field.name] for field in fields(JobRecord))
-PROGRESS = ("id", "cost", "done", "total", "created_at", "state", "started_at")
-WAITING_COLUMNS = (*(jobs.c[name] for name in PROGRESS), jobs.c.job)
+WAITING_NAMES = ("id", "cost", "done", "total", "created_at", "state", "started_at")
+WAITING_COLUMNS = (*(jobs.c[name] for name in WAITING_NAMES), jobs.c.job)
 
 
 def read_record(row: RowMapping) -> JobRecord:
@@ -151,7 +151,7 @@ def read_waiting(row: RowMapping) -> Waiting:
     """A row of WAITING_COLUMNS."""
     job = read_job(row["job"])
     group = group_of(job.width, job.height, job.token_merging)
-    return Waiting(samples=job.samples, group=group, **{name: row[name] for name in PROGRESS})
+    return Waiting(samples=job.samples, group=group, **{name: row[name] for name in WAITING_NAMES})
 
 
 def has_id(id: int) -> ColumnElement[bool]:

@@ -14,15 +14,15 @@ from typing import TypeVar
 
 from serve_app.config import AppConfig
 from serve_app.errors import Cancelled, DarkroomError, RecordsUnavailable
-from serve_app.jobs.held import Held, Stop
 from serve_app.jobs.leases import Lease, Leases, Outcome
 from serve_app.jobs.records import JobRecord
-from serve_app.jobs.stopwatch import Laps, Stage
+from serve_app.service.driven import DrivenJob, Stop
 from serve_app.service.endings import Endings
 from serve_app.service.lines import LINES, job_line
 from serve_app.service.previews import preview_png
 from serve_app.service.replicas import Replicas
 from serve_app.service.runs import PAUSE_S, LeaseLost, MakeJob, Runs
+from serve_app.service.stopwatch import Laps, Stage
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -36,14 +36,14 @@ CLOSE_S = 5.0
 
 
 @dataclass(eq=False, slots=True)
-class _Flight:
+class _Tracked:
     """A held job and the tasks over it."""
 
-    held: Held
+    driven: DrivenJob
     task: asyncio.Task[None] = field(init=False)
     """From the first run to the end; nobody cancels it."""
     run: asyncio.Task[Outcome] | None = None
-    """What `held.stop` breaks off."""
+    """What `driven.stop` breaks off."""
 
 
 class Driver:
@@ -65,7 +65,7 @@ class Driver:
         # A job outlives the request that brought it, so it must not see that request's context: Serve would cancel
         # what the job has under way as soon as the client hangs up.
         self._context = contextvars.copy_context()
-        self._flights: dict[int, _Flight] = {}
+        self._tracked: dict[int, _Tracked] = {}
         self._news = asyncio.Event()
         self._runs = Runs(replicas, leases, endings, config, clock, self._news.set)
         self._rounds: asyncio.Task[None] | None = None
@@ -83,7 +83,7 @@ class Driver:
     @property
     def jobs(self) -> int:
         """How many it has."""
-        return len(self._flights)
+        return len(self._tracked)
 
     def lease(self) -> Lease:
         """What it takes a job under now."""
@@ -91,23 +91,23 @@ class Driver:
 
     def drive(self, record: JobRecord, make_job: MakeJob) -> None:
         """Begin to drive a job that was accepted or claimed under its lease."""
-        if (older := self._flights.get(record.id)) is not None:
+        if (older := self._tracked.get(record.id)) is not None:
             self._stop(older, Stop.LOST)  # this driver came too late to renew its lease, and claimed it again
-        held = Held.of(record)
-        flight = self._flights[record.id] = _Flight(held)
-        flight.task = self.task(self._drive(flight, make_job), f"job {record.id}")
-        flight.task.add_done_callback(lambda _: self._landed(flight))
+        driven = DrivenJob.of(record)
+        tracked = self._tracked[record.id] = _Tracked(driven)
+        tracked.task = self.task(self._drive(tracked, make_job), f"job {record.id}")
+        tracked.task.add_done_callback(lambda _: self._landed(tracked))
 
     async def wait(self, id: int, timeout_s: float) -> Laps:
         """Until the job has left this driver, or so long. Being cancelled does nothing to the job.
 
         Gives the laps of a job that it has ended meanwhile, and none of others.
         """
-        flight = self._flights.get(id)
-        if flight is None or timeout_s <= 0:
+        tracked = self._tracked.get(id)
+        if tracked is None or timeout_s <= 0:
             return {}
-        await asyncio.wait({flight.task}, timeout=timeout_s)
-        laps = flight.held.watch.laps
+        await asyncio.wait({tracked.task}, timeout=timeout_s)
+        laps = tracked.driven.watch.laps
         return laps if Stage.END in laps else {}
 
     async def close(self) -> None:
@@ -115,15 +115,15 @@ class Driver:
         if self._rounds is not None:
             self._rounds.cancel()
             await asyncio.wait({self._rounds})  # it lets go of its connection
-        flights = list(self._flights.values())
-        for flight in flights:
-            if not flight.held.ending:
-                self._stop(flight, Stop.CLOSING)
-        if flights:
-            await asyncio.wait({flight.task for flight in flights}, timeout=CLOSE_S)
-        for flight in flights:
-            if flight.held.stop is Stop.CLOSING:
-                await self._give_back(flight.held.record)
+        all_tracked = list(self._tracked.values())
+        for tracked in all_tracked:
+            if not tracked.driven.ending:
+                self._stop(tracked, Stop.CLOSING)
+        if all_tracked:
+            await asyncio.wait({tracked.task for tracked in all_tracked}, timeout=CLOSE_S)
+        for tracked in all_tracked:
+            if tracked.driven.stop is Stop.CLOSING:
+                await self._give_back(tracked.driven.record)
 
     async def _give_back(self, record: JobRecord) -> None:
         try:
@@ -135,35 +135,35 @@ class Driver:
         """Work that goes on when the request that began it is cancelled."""
         return asyncio.get_running_loop().create_task(work, name=name, context=self._context.copy())
 
-    def _landed(self, flight: _Flight) -> None:
-        id, task = flight.held.record.id, flight.task
-        if self._flights.get(id) is flight:
-            del self._flights[id]
+    def _landed(self, tracked: _Tracked) -> None:
+        id, task = tracked.driven.record.id, tracked.task
+        if self._tracked.get(id) is tracked:
+            del self._tracked[id]
         if not task.cancelled() and task.exception() is not None:
             logger.error("%s is left to another driver", task.get_name(), exc_info=task.exception())
 
-    def _stop(self, flight: _Flight, why: Stop) -> None:
-        flight.held.stop = why
-        if flight.run is not None:
-            flight.run.cancel()
+    def _stop(self, tracked: _Tracked, why: Stop) -> None:
+        tracked.driven.stop = why
+        if tracked.run is not None:
+            tracked.run.cancel()
 
-    async def _drive(self, flight: _Flight, make_job: MakeJob) -> None:
-        held = flight.held
-        if held.record.cancel_asked:
-            held.stop = Stop.CANCELLED
-        if held.stop is None:
-            run = flight.run = self.task(self._runs.run(held, make_job), "run")
+    async def _drive(self, tracked: _Tracked, make_job: MakeJob) -> None:
+        driven = tracked.driven
+        if driven.record.cancel_asked:
+            driven.stop = Stop.CANCELLED
+        if driven.stop is None:
+            run = tracked.run = self.task(self._runs.run(driven, make_job), "run")
             await asyncio.wait({run})
-            outcome = await self._judged(held, run)
+            outcome = await self._judged(driven, run)
         else:
-            outcome = await self._stopped(held)
+            outcome = await self._stopped(driven)
         if outcome is not None:
-            await self._end(held, outcome)
+            await self._end(driven, outcome)
 
-    async def _judged(self, held: Held, run: asyncio.Task[Outcome]) -> Outcome | None:
+    async def _judged(self, driven: DrivenJob, run: asyncio.Task[Outcome]) -> Outcome | None:
         """What a run that is over comes to; None where that is not this driver's to say."""
         if run.cancelled():
-            return await self._stopped(held)
+            return await self._stopped(driven)
         match run.exception():
             case None:
                 return run.result()
@@ -171,22 +171,22 @@ class Driver:
                 return None
             case DarkroomError() as error:
                 # What the client reads of it keeps the detail back.
-                logger.warning("job %d failed: %s: %s", held.record.id, type(error).__name__, error)
-                return await self._endings.failure(held.record, error)
+                logger.warning("job %d failed: %s: %s", driven.record.id, type(error).__name__, error)
+                return await self._endings.failure(driven.record, error)
             case error:
                 raise error
 
-    async def _stopped(self, held: Held) -> Outcome | None:
-        return await self._endings.failure(held.record, Cancelled()) if held.stop is Stop.CANCELLED else None
+    async def _stopped(self, driven: DrivenJob) -> Outcome | None:
+        return await self._endings.failure(driven.record, Cancelled()) if driven.stop is Stop.CANCELLED else None
 
-    async def _end(self, held: Held, outcome: Outcome) -> None:
-        held.ending = True
-        record, until = held.record, max(held.record.deadline_at, self._clock() + LAST_WORD_S)
+    async def _end(self, driven: DrivenJob, outcome: Outcome) -> None:
+        driven.ending = True
+        record, until = driven.record, max(driven.record.deadline_at, self._clock() + LAST_WORD_S)
         while True:
             try:
-                if await self._leases.end(record.id, record.fence, outcome, self._clock(), held.started_at):
-                    held.watch.lap(Stage.END)
-                    LINES.info(job_line(record, outcome, held.watch.laps))
+                if await self._leases.end(record.id, record.fence, outcome, self._clock(), driven.started_at):
+                    driven.watch.lap(Stage.END)
+                    LINES.info(job_line(record, outcome, driven.watch.laps))
                 else:
                     logger.warning("job %d was ended by another driver", record.id)
                 return
@@ -202,7 +202,7 @@ class Driver:
             try:
                 await self._round()
             except RecordsUnavailable as error:
-                logger.warning("%d leases are not renewed: %s", len(self._flights), error)
+                logger.warning("%d leases are not renewed: %s", len(self._tracked), error)
 
     async def _due(self) -> None:
         """The next round: a tick after the last, or a little earlier where there is news."""
@@ -215,9 +215,9 @@ class Driver:
         self._news.clear()
 
     async def _round(self) -> None:
-        beats = [flight.held.beat(preview_png) for flight in self._flights.values()]
-        told = await self._leases.round(self.lease(), beats, self._clock())
-        asked = {beat.id for beat in beats}
-        for flight in list(self._flights.values()):
-            if flight.held.record.id in asked and flight.held.learn(told) and flight.run is not None:
-                flight.run.cancel()
+        heartbeats = [tracked.driven.heartbeat(preview_png) for tracked in self._tracked.values()]
+        told = await self._leases.renew(self.lease(), heartbeats, self._clock())
+        asked = {heartbeat.id for heartbeat in heartbeats}
+        for tracked in list(self._tracked.values()):
+            if tracked.driven.record.id in asked and tracked.driven.learn(told) and tracked.run is not None:
+                tracked.run.cancel()

@@ -15,7 +15,7 @@ from serve_app.errors import DarkroomError, GenerationFailed, ImageFetchFailed
 from serve_app.jobs.job_json import read_job
 from serve_app.jobs.leases import Outcome
 from serve_app.jobs.records import JobRecord, State
-from serve_app.jobs.stopwatch import Laps
+from serve_app.service.stopwatch import Laps
 
 LINES = logging.getLogger("darkroom")
 """Whoever runs the service decides where its lines go."""

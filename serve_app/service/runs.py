@@ -25,15 +25,15 @@ from serve_app.errors import (
 )
 from serve_app.inputs.init_png import init_of_png
 from serve_app.jobs.eta import group_of
-from serve_app.jobs.held import Held
 from serve_app.jobs.job_json import load_job
 from serve_app.jobs.leases import Claimed, Leases, Outcome
 from serve_app.jobs.records import JobRecord
-from serve_app.jobs.stopwatch import Stage
 from serve_app.messages import FinishOrder, Img2ImgJob, Progress, StoredImage
+from serve_app.service.driven import DrivenJob
 from serve_app.service.endings import Endings
 from serve_app.service.lanes import Lane
 from serve_app.service.replicas import BrokenOff, Generated, PixelsLost, Replicas
+from serve_app.service.stopwatch import Stage
 from serve_app.service.viewing import used_by
 
 T = TypeVar("T")
@@ -84,33 +84,33 @@ class Runs:
         self._clock = clock
         self._news = news
 
-    async def run(self, held: Held, make_job: MakeJob) -> Outcome:
+    async def run(self, driven: DrivenJob, make_job: MakeJob) -> Outcome:
         """Run a job until it succeeds. Raises the DarkroomError that it fails with, or LeaseLost."""
         try:
-            async with asyncio.timeout(held.record.deadline_at - self._clock()):
-                return await self._attempts(held, make_job)
+            async with asyncio.timeout(driven.record.deadline_at - self._clock()):
+                return await self._attempts(driven, make_job)
         except TimeoutError as error:
-            raise DeadlineExceeded(f"job {held.record.id}") from error
+            raise DeadlineExceeded(f"job {driven.record.id}") from error
 
-    async def _attempts(self, held: Held, make_job: MakeJob) -> Outcome:
+    async def _attempts(self, driven: DrivenJob, make_job: MakeJob) -> Outcome:
         job = await self._made(make_job)
         while True:
-            self._require_attempt(held)
+            self._require_attempt(driven)
             try:
-                return await self._attempt(held, job)
+                return await self._attempt(driven, job)
             except PixelsLost as lost:
-                logger.warning("job %d lost its pixels: %s", held.record.id, lost)
-                held.broke_off()
+                logger.warning("job %d lost its pixels: %s", driven.record.id, lost)
+                driven.broke_off()
             except BrokenOff as broken:
-                logger.warning("job %d broke off: %s", held.record.id, broken)
-                held.broke_off()
-                await self._count_attempt(held)
+                logger.warning("job %d broke off: %s", driven.record.id, broken)
+                driven.broke_off()
+                await self._count_attempt(driven)
             await asyncio.sleep(PAUSE_S)
-            held.watch.lap(Stage.HANDOVER)  # what came to nothing is nobody's queue
+            driven.watch.lap(Stage.HANDOVER)  # what came to nothing is nobody's queue
 
-    def _require_attempt(self, held: Held) -> None:
-        if held.attempts >= self._max_attempts:
-            raise AttemptsExhausted(f"job {held.record.id} broke off {held.attempts} times")
+    def _require_attempt(self, driven: DrivenJob) -> None:
+        if driven.attempts >= self._max_attempts:
+            raise AttemptsExhausted(f"job {driven.record.id} broke off {driven.attempts} times")
 
     async def _made(self, make_job: MakeJob) -> Img2ImgJob:
         try:
@@ -118,48 +118,48 @@ class Runs:
         except (ValueError, OSError) as error:
             raise GenerationFailed(f"the records hold no job to run: {error}") from error
 
-    async def _count_attempt(self, held: Held) -> None:
-        record = held.record
+    async def _count_attempt(self, driven: DrivenJob) -> None:
+        record = driven.record
         attempts = await _patiently(partial(self._leases.add_attempt, record.id, record.fence), RecordsUnavailable)
         if attempts is None:
             raise LeaseLost
-        held.attempts = attempts
+        driven.attempts = attempts
 
-    async def _attempt(self, held: Held, job: Img2ImgJob) -> Outcome:
+    async def _attempt(self, driven: DrivenJob, job: Img2ImgJob) -> Outcome:
         lane = self._lanes.get(job.model_id)
         if lane is None:
             raise ModelNotFound(job.model_id)
-        suspect, heard = held.attempts > 0, partial(self._heard, held)
-        waited = partial(held.watch.lap, Stage.QUEUE)
+        suspect, heard = driven.attempts > 0, partial(self._heard, driven)
+        waited = partial(driven.watch.lap, Stage.QUEUE)
         async with lane.place(suspect=suspect):
             waited()
             pause_s = TURN_S if suspect else PAUSE_S
             run = partial(self._replicas.generate, job, heard, suspect=suspect)
             made = await _patiently(run, BUSY, pause_s, waited)
-        held.generated(made.seconds, self._clock())
-        held.watch.lap(Stage.HANDOVER)
-        held.watch.carve({Stage.QUEUE: made.queued_s, Stage.ENGINE: made.seconds}, Stage.HANDOVER, Stage.REACH)
-        images = await self._finished(held, made)
-        held.watch.lap(Stage.FINISH)
+        driven.generated(made.seconds, self._clock())
+        driven.watch.lap(Stage.HANDOVER)
+        driven.watch.carve({Stage.QUEUE: made.queued_s, Stage.ENGINE: made.seconds}, Stage.HANDOVER, Stage.REACH)
+        images = await self._finished(driven, made)
+        driven.watch.lap(Stage.FINISH)
         return await _patiently(
-            lambda: self._endings.success(held.record, made, images, held.watch.laps), StoreUnavailable
+            lambda: self._endings.success(driven.record, made, images, driven.watch.laps), StoreUnavailable
         )
 
-    async def _finished(self, held: Held, made: Generated) -> Sequence[StoredImage]:
+    async def _finished(self, driven: DrivenJob, made: Generated) -> Sequence[StoredImage]:
         """Where postprocess dies, the same pixels are finished again: they are with the replica that made them."""
-        order = self._order(held.record, made)
+        order = self._order(driven.record, made)
         while True:
             try:
                 return await _patiently(lambda: self._replicas.finish(made, order), BUSY)
             except BrokenOff as broken:
-                logger.warning("job %d broke off while it was finished: %s", held.record.id, broken)
-            await self._count_attempt(held)
-            self._require_attempt(held)
+                logger.warning("job %d broke off while it was finished: %s", driven.record.id, broken)
+            await self._count_attempt(driven)
+            self._require_attempt(driven)
             await asyncio.sleep(PAUSE_S)
 
-    def _heard(self, held: Held, progress: Progress) -> None:
-        held.watch.first_lap(Stage.REACH)
-        if held.follow(progress, self._clock()):
+    def _heard(self, driven: DrivenJob, progress: Progress) -> None:
+        driven.watch.first_lap(Stage.REACH)
+        if driven.follow(progress, self._clock()):
             self._news()
 
     def _order(self, record: JobRecord, made: Generated) -> FinishOrder:

@@ -6,7 +6,7 @@ from serve_app.api.answers import base64_outputs
 from serve_app.api.stored import load_request
 from serve_app.api.views import SUCCESS, JobView, Picture, Used
 from serve_app.config import ModelEntry
-from serve_app.jobs.forecast import Prospect
+from serve_app.jobs.forecast import Estimate
 from serve_app.jobs.job_json import read_job
 from serve_app.jobs.records import JobRecord
 from serve_app.jobs.results import Result, read_result
@@ -14,12 +14,12 @@ from serve_app.messages import picture_names, seed_of
 from serve_app.postprocess.storage import ObjectStore
 from serve_app.samplers.counts import evaluations
 
-ENDED = Prospect()
+ENDED = Estimate()
 Catalogue = Mapping[str, ModelEntry]
 
 
-def view_of(record: JobRecord, catalogue: Catalogue, prospect: Prospect = ENDED, webhook_status: str = "") -> JobView:
-    """The record as its client may see it; `prospect` counts where it has not ended."""
+def view_of(record: JobRecord, catalogue: Catalogue, estimate: Estimate = ENDED, webhook_status: str = "") -> JobView:
+    """The record as its client may see it; `estimate` counts where it has not ended."""
     request, used, result = load_request(record.request), used_by(record, catalogue), read_result(record.result)
     return JobView(
         id=record.id,
@@ -36,8 +36,8 @@ def view_of(record: JobRecord, catalogue: Catalogue, prospect: Prospect = ENDED,
         ended_at=record.ended_at,
         done=record.done,
         total=record.total,
-        eta_s=prospect.eta_s,
-        queue_position=prospect.queue_position,
+        eta_s=estimate.eta_s,
+        queue_position=estimate.queue_position,
         attempts=record.attempts,
         seconds=record.seconds,
         stages=result.stages,

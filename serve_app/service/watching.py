@@ -10,13 +10,13 @@ from serve_app.api import events
 from serve_app.api.views import JobView
 from serve_app.errors import JobNotFound, RecordsUnavailable, StoreUnavailable
 from serve_app.jobs.eta import Load, whole_load
-from serve_app.jobs.forecast import Forecast, Prospect
+from serve_app.jobs.forecast import Estimate, Forecast
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.records import JobRecord, JobRecords
 from serve_app.jobs.rows import OPEN
-from serve_app.jobs.stopwatch import Laps
 from serve_app.postprocess.storage import ObjectStore
 from serve_app.service.driver import Driver
+from serve_app.service.stopwatch import Laps
 from serve_app.service.viewing import Catalogue, outputs_of, view_of
 
 logger = logging.getLogger(__name__)
@@ -81,9 +81,9 @@ class Watcher:
     async def view(self, record: JobRecord) -> JobView:
         """The job as its client may see it."""
         forecast = self._forecasts.get(record.model_id)
-        prospect = Prospect() if forecast is None else await forecast.prospect(record)
+        estimate = Estimate() if forecast is None else await forecast.estimate(record)
         hook = "" if record.webhook is None or record.state in OPEN else await self._outbox.status_of(record.id)
-        return view_of(record, self._catalogue, prospect, hook)
+        return view_of(record, self._catalogue, estimate, hook)
 
     async def seen(self, record: JobRecord, laps: Laps = NO_LAPS) -> Seen:
         """The job with its outputs. Raises StoreUnavailable and RouteNotFound too."""
@@ -100,7 +100,7 @@ class Watcher:
             return await self.seen(*await self._ended(record, within_s))
         except (RecordsUnavailable, StoreUnavailable) as error:
             logger.warning("the answer for job %d is not fresh: %s", record.id, error)
-            return Seen(view_of(record, self._catalogue, Prospect(within_s)), [], NO_LAPS)
+            return Seen(view_of(record, self._catalogue, Estimate(within_s)), [], NO_LAPS)
 
     async def load(self) -> Load:
         """Of all models."""

@@ -9,7 +9,7 @@ from tests.records.delivering import delivering
 
 
 async def main(url: str) -> None:
-    """Round after round."""
+    """Renewal after round."""
     async with delivering(Database(url), "child") as deliverer:
         while True:
             await deliverer.round(time.time())

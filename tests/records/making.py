@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from serve_app.jobs.database import Database
 from serve_app.jobs.job_json import dump_job
-from serve_app.jobs.leases import Beat, Leases, Outcome
+from serve_app.jobs.leases import Heartbeat, Leases, Outcome
 from serve_app.jobs.outbox import OutboxEntry, make_entry
 from serve_app.jobs.records import Accepted, Idempotency, JobRecord, JobRecords, NewJob, State
 from serve_app.jobs.rows import Lease
@@ -62,9 +62,11 @@ async def read(records: JobRecords, id: int = 7) -> JobRecord:
     return record
 
 
-def beat(id: int = 7, fence: int = 1, done: int = 0, started_at: float | None = None, **other: object) -> Beat:
+def heartbeat(
+    id: int = 7, fence: int = 1, done: int = 0, started_at: float | None = None, **other: object
+) -> Heartbeat:
     """What a driver of one job knows."""
-    return replace(Beat(id, fence, 0, done, 14, started_at, None), **other)  # type: ignore[arg-type]
+    return replace(Heartbeat(id, fence, 0, done, 14, started_at, None), **other)  # type: ignore[arg-type]
 
 
 def outcome(state: State = State.SUCCESS, hook: OutboxEntry | None = None, **other: object) -> Outcome:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from serve_app.jobs.database import Database
-from serve_app.jobs.leases import Leases, Round
+from serve_app.jobs.leases import Leases, Renewal
 from serve_app.jobs.outbox import Outbox, OutboxEntry
 from serve_app.jobs.records import JobRecords, State
 from serve_app.jobs.rows import Lease
@@ -16,9 +16,9 @@ from tests.records.making import (
     OURS,
     THEIRS,
     accept,
-    beat,
     claim_ids,
     has_input,
+    heartbeat,
     hook,
     outcome,
     read,
@@ -36,7 +36,7 @@ async def test_a_job_is_claimed_when_its_lease_has_run_out_and_not_before(record
 
 async def test_a_renewed_lease_is_not_claimed(records: JobRecords, leases: Leases) -> None:
     await accept(records)
-    await leases.round(Lease("ours", LATER + 10), [beat()], NOW + 1)
+    await leases.renew(Lease("ours", LATER + 10), [heartbeat()], NOW + 1)
     assert await claim_ids(leases, now=LATER) == []
     assert await claim_ids(leases, now=LATER + 11) == [7]
 
@@ -54,7 +54,7 @@ async def test_running_jobs_and_jobs_past_their_deadline_are_claimed_and_ended_o
 ) -> None:
     for id in (1, 2, 3):
         await accept(records, id=id, created_at=NOW + id, deadline_at=NOW + 5)
-    await leases.round(OURS, [beat(1, started_at=NOW)], NOW)
+    await leases.renew(OURS, [heartbeat(1, started_at=NOW)], NOW)
     await leases.end(2, 1, outcome(), NOW)
     assert await claim_ids(leases) == [1, 3]
 
@@ -64,7 +64,7 @@ async def test_a_job_given_back_is_claimed_at_once_and_no_longer_its_drivers(
 ) -> None:
     await accept(records)
     await leases.release(7, 1)
-    assert (await leases.round(OURS, [beat()], NOW)).lost == {7}
+    assert (await leases.renew(OURS, [heartbeat()], NOW)).lost == {7}
     assert not await leases.end(7, 1, outcome(), NOW)
     assert await claim_ids(leases, now=NOW) == [7]
     await leases.release(7, 1)
@@ -72,14 +72,14 @@ async def test_a_job_given_back_is_claimed_at_once_and_no_longer_its_drivers(
 
 
 async def test_a_round_without_jobs_learns_nothing(leases: Leases) -> None:
-    assert await leases.round(OURS, [], NOW) == Round(frozenset(), frozenset(), frozenset())
+    assert await leases.renew(OURS, [], NOW) == Renewal(frozenset(), frozenset(), frozenset())
 
 
 async def test_only_a_visible_change_is_a_new_version(records: JobRecords, leases: Leases) -> None:
     await accept(records)
 
     async def version_after(**known: object) -> int:
-        await leases.round(OURS, [beat(**known)], NOW)  # type: ignore[arg-type]
+        await leases.renew(OURS, [heartbeat(**known)], NOW)  # type: ignore[arg-type]
         return (await read(records)).version
 
     assert await version_after() == 1
@@ -95,14 +95,14 @@ async def test_only_a_visible_change_is_a_new_version(records: JobRecords, lease
 
 async def test_a_job_runs_from_the_first_beat_that_says_so(records: JobRecords, leases: Leases) -> None:
     await accept(records)
-    await leases.round(OURS, [beat()], NOW)
+    await leases.renew(OURS, [heartbeat()], NOW)
     assert (await read(records)).state == State.QUEUED
-    await leases.round(OURS, [beat(started_at=NOW + 1, done=4)], NOW)
+    await leases.renew(OURS, [heartbeat(started_at=NOW + 1, done=4)], NOW)
     await claim_ids(leases)
-    await leases.round(THEIRS, [beat(fence=2)], LATER)
+    await leases.renew(THEIRS, [heartbeat(fence=2)], LATER)
     again = await read(records)
     assert (again.state, again.started_at, again.done) == (State.RUNNING, NOW + 1, 0)
-    await leases.round(THEIRS, [beat(fence=2, started_at=LATER, done=2)], LATER)
+    await leases.renew(THEIRS, [heartbeat(fence=2, started_at=LATER, done=2)], LATER)
     assert ((await read(records)).started_at, (await read(records)).done) == (NOW + 1, 2)
 
 
@@ -114,9 +114,9 @@ async def test_a_round_of_many_jobs_tells_them_apart(records: JobRecords, leases
     await leases.end(3, 1, outcome(), NOW)
     await records.ask_cancel(4)
     await records.watch(5, NOW + 9)
-    beats = [beat(id, done=id % 7, started_at=NOW if id % 7 else None) for id in range(1, 62)]
-    told = await leases.round(THEIRS, beats, NOW)
-    assert told == Round(frozenset({4}), frozenset({1, 2, 3, 61}), frozenset({5}))
+    heartbeats = [heartbeat(id, done=id % 7, started_at=NOW if id % 7 else None) for id in range(1, 62)]
+    told = await leases.renew(THEIRS, heartbeats, NOW)
+    assert told == Renewal(frozenset({4}), frozenset({1, 2, 3, 61}), frozenset({5}))
     now = {record.id: record for record in await records.list(limit=90)}
     assert {now[id].done for id in (1, 2)} == {0}
     assert all((now[id].done, now[id].lease_owner) == (id % 7, "theirs") for id in range(4, 61))
@@ -126,7 +126,7 @@ async def test_a_round_of_many_jobs_tells_them_apart(records: JobRecords, leases
 
 async def test_what_an_attempt_had_done_is_forgotten_when_it_is_counted(records: JobRecords, leases: Leases) -> None:
     await accept(records)
-    await leases.round(OURS, [beat(done=12, started_at=NOW + 1)], NOW)
+    await leases.renew(OURS, [heartbeat(done=12, started_at=NOW + 1)], NOW)
     before = await read(records)
     assert await leases.add_attempt(7, 1) == 1
     after = await read(records)
@@ -139,10 +139,10 @@ async def test_a_round_that_was_under_way_brings_nothing_of_a_counted_attempt_ba
     await accept(records)
     await leases.add_attempt(7, 1)
     counted = await read(records)
-    told = await leases.round(OURS, [beat(done=12, started_at=NOW + 1)], NOW)
-    assert told == Round(frozenset(), frozenset(), frozenset())
+    told = await leases.renew(OURS, [heartbeat(done=12, started_at=NOW + 1)], NOW)
+    assert told == Renewal(frozenset(), frozenset(), frozenset())
     assert await read(records) == counted
-    await leases.round(OURS, [beat(attempts=1, done=2, started_at=NOW + 1)], NOW)
+    await leases.renew(OURS, [heartbeat(attempts=1, done=2, started_at=NOW + 1)], NOW)
     assert (await read(records)).done == 2
 
 
@@ -157,7 +157,7 @@ async def test_attempts_are_counted_by_the_driver_only(records: JobRecords, leas
 
 async def test_a_success_is_written_whole(database: Database, records: JobRecords, leases: Leases) -> None:
     await accept(records)
-    await leases.round(OURS, [beat(done=12, started_at=NOW + 1)], NOW)
+    await leases.renew(OURS, [heartbeat(done=12, started_at=NOW + 1)], NOW)
     sent = hook()
     assert await leases.end(7, 1, outcome(hook=sent, flagged=True, delete_at=NOW + 99), NOW + 2)
     record = await read(records)
@@ -173,7 +173,7 @@ async def test_a_success_is_written_whole(database: Database, records: JobRecord
 async def test_the_end_tells_the_start_where_no_round_did(records: JobRecords, leases: Leases) -> None:
     for id in (1, 2, 3):
         await accept(records, id)
-    await leases.round(OURS, [beat(1, started_at=NOW + 1)], NOW + 1)
+    await leases.renew(OURS, [heartbeat(1, started_at=NOW + 1)], NOW + 1)
     for id, started_at in ((1, NOW + 2), (2, NOW + 2), (3, None)):
         assert await leases.end(id, 1, outcome(), NOW + 3, started_at)
     assert [(await read(records, id)).started_at for id in (1, 2, 3)] == [NOW + 1, NOW + 2, None]
@@ -229,13 +229,13 @@ def twin(id: str) -> OutboxEntry:
 
 async def test_a_late_first_attempt_changes_nothing(database: Database, records: JobRecords, leases: Leases) -> None:
     await accept(records)
-    await leases.round(OURS, [beat(done=3, started_at=NOW, preview=b"one")], NOW)
+    await leases.renew(OURS, [heartbeat(done=3, started_at=NOW, preview=b"one")], NOW)
     await claim_ids(leases)
-    await leases.round(THEIRS, [beat(fence=2, done=5, started_at=LATER)], LATER)
+    await leases.renew(THEIRS, [heartbeat(fence=2, done=5, started_at=LATER)], LATER)
     before = await read(records)
 
-    told = await leases.round(Lease("ours", LATER + 99), [beat(done=9, total=99, preview=b"late")], LATER)
-    assert told == Round(frozenset(), frozenset({7}), frozenset())
+    told = await leases.renew(Lease("ours", LATER + 99), [heartbeat(done=9, total=99, preview=b"late")], LATER)
+    assert told == Renewal(frozenset(), frozenset({7}), frozenset())
     assert await leases.add_attempt(7, 1) is None
     await leases.release(7, 1)
     for state in (State.SUCCESS, State.FAILED, State.CANCELLED):

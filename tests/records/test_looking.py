@@ -12,9 +12,9 @@ from tests.records.making import (
     OURS,
     THEIRS,
     accept,
-    beat,
     claim_ids,
     has_input,
+    heartbeat,
     hook,
     outcome,
     read,
@@ -25,7 +25,7 @@ async def test_an_estimate_sees_the_open_jobs_of_a_model_oldest_first(records: J
     for id, age in [(1, 30), (2, 40), (3, 20)]:
         await accept(records, id=id, created_at=NOW - age)
     await accept(records, id=4, model_id="other")
-    await leases.round(OURS, [beat(1, done=5, started_at=NOW)], NOW)
+    await leases.renew(OURS, [heartbeat(1, done=5, started_at=NOW)], NOW)
     await leases.end(3, 1, outcome(), NOW)
     group = GroupKey(8, 16)
     assert await records.unended("pocket") == [
@@ -39,7 +39,7 @@ async def test_an_estimate_learns_from_the_newest_jobs_that_ran_once_and_well(
 ) -> None:
     for id in range(1, 7):
         await accept(records, id=id, created_at=NOW + id, cost=id)
-        await leases.round(OURS, [beat(id, started_at=NOW + 10)], NOW)
+        await leases.renew(OURS, [heartbeat(id, started_at=NOW + 10)], NOW)
     await leases.end(1, 1, outcome(), NOW + 11)
     await leases.end(2, 1, outcome(), NOW + 12)
     await leases.end(3, 1, outcome(State.FAILED), NOW + 13)
@@ -56,7 +56,7 @@ async def test_an_estimate_learns_from_the_newest_jobs_that_ran_once_and_well(
 async def test_every_state_is_counted(records: JobRecords, leases: Leases) -> None:
     for id in (1, 2, 3):
         await accept(records, id=id)
-    await leases.round(OURS, [beat(2, started_at=NOW)], NOW)
+    await leases.renew(OURS, [heartbeat(2, started_at=NOW)], NOW)
     await leases.end(3, 1, outcome(State.CANCELLED), NOW)
     counts = await records.counts()
     assert {state.value: count for state, count in counts.items()} == {
@@ -84,8 +84,8 @@ async def test_watching_lasts_and_never_gets_shorter(records: JobRecords, leases
     await records.watch(7, NOW + 5)
     await records.watch(7, NOW + 3)
     assert (await read(records)).watched_until == NOW + 5
-    assert (await leases.round(OURS, [beat()], NOW + 4)).watched == {7}
-    assert (await leases.round(OURS, [beat()], NOW + 5)).watched == set()
+    assert (await leases.renew(OURS, [heartbeat()], NOW + 4)).watched == {7}
+    assert (await leases.renew(OURS, [heartbeat()], NOW + 5)).watched == set()
     assert (await read(records)).version == 1, "a watcher does not want to see watchers"
 
 
@@ -96,7 +96,7 @@ async def test_a_cancel_reaches_the_driver_at_its_next_round(records: JobRecords
     assert asked is not None
     assert (asked.cancel_asked, asked.state, asked.version) == (True, State.QUEUED, 2)
     assert await records.ask_cancel(7) == asked
-    assert (await leases.round(OURS, [beat(7), beat(8)], NOW)).cancelled == {7}
+    assert (await leases.renew(OURS, [heartbeat(7), heartbeat(8)], NOW)).cancelled == {7}
 
 
 async def test_a_cancelled_job_that_nobody_drives_is_the_next_to_be_claimed(
@@ -121,7 +121,7 @@ async def test_a_failed_job_can_be_queued_again_as_it_was_at_first(
     database: Database, records: JobRecords, leases: Leases
 ) -> None:
     first = (await accept(records)).record
-    await leases.round(OURS, [beat(done=5, started_at=NOW, preview=b"png")], NOW)
+    await leases.renew(OURS, [heartbeat(done=5, started_at=NOW, preview=b"png")], NOW)
     await leases.add_attempt(7, 1)
     await records.ask_cancel(7)
     await leases.end(7, 1, outcome(State.FAILED, hook(), delete_at=NOW), NOW)
@@ -144,7 +144,7 @@ async def test_an_old_driver_of_a_job_that_is_queued_again_changes_nothing(recor
     await leases.end(7, 1, outcome(State.CANCELLED), NOW)
     again = await records.retry(7, NOW)
     assert not await leases.end(7, 1, outcome(), NOW)
-    assert (await leases.round(OURS, [beat(done=9)], NOW)).lost == {7}
+    assert (await leases.renew(OURS, [heartbeat(done=9)], NOW)).lost == {7}
     assert await read(records) == again
 
 
@@ -169,8 +169,8 @@ def without(record: object, *names: str) -> dict[str, object]:
 async def test_a_preview_is_there_until_the_job_ends(records: JobRecords, leases: Leases) -> None:
     await accept(records)
     assert await records.preview(7) is None
-    await leases.round(OURS, [beat(done=1, started_at=NOW, preview=b"one")], NOW)
-    await leases.round(OURS, [beat(done=2, started_at=NOW)], NOW)
+    await leases.renew(OURS, [heartbeat(done=1, started_at=NOW, preview=b"one")], NOW)
+    await leases.renew(OURS, [heartbeat(done=2, started_at=NOW)], NOW)
     assert await records.preview(7) == b"one"
     await leases.end(7, 1, outcome(), NOW)
     assert await records.preview(7) is None

@@ -21,7 +21,7 @@ from serve_app.jobs.outbox import make_entry
 from serve_app.jobs.records import JobRecords, State
 from serve_app.jobs.rows import Lease
 from serve_app.jobs.tables import outbox
-from tests.records.making import LATER, NOW, PNG, THEIRS, URL, accept, beat, outcome
+from tests.records.making import LATER, NOW, PNG, THEIRS, URL, accept, heartbeat, outcome
 
 JOBS = 24
 DRIVERS = 6
@@ -69,11 +69,11 @@ class Driver:
             self._hold(claimed.record.id, claimed.record.fence)
 
     async def _round(self) -> None:
-        beats = [
-            beat(id, fence, done=self.world.chance.randrange(9), started_at=self.world.now)
+        heartbeats = [
+            heartbeat(id, fence, done=self.world.chance.randrange(9), started_at=self.world.now)
             for id, fence in self.held.items()
         ]
-        told = await self.leases.round(self.world.lease(self.name), beats, self.world.now)
+        told = await self.leases.renew(self.world.lease(self.name), heartbeats, self.world.now)
         for id in told.lost:
             del self.held[id]
 

@@ -24,7 +24,7 @@ from serve_app.jobs.leases import Leases
 from serve_app.jobs.records import JobRecords, State
 from tests.conftest import free_port
 from tests.records.conftest import sqlite_url
-from tests.records.making import LATER, NOW, OURS, THEIRS, accept, beat, claim_ids, has_input, hook, outcome, read
+from tests.records.making import LATER, NOW, OURS, THEIRS, accept, claim_ids, has_input, heartbeat, hook, outcome, read
 from tests.servers.postgres import PostgresServer
 
 BRIEF_S = 0.3
@@ -41,7 +41,7 @@ DOINGS: dict[str, Callable[[JobRecords, Leases], Awaitable[object]]] = {
     "watch": lambda records, _: records.watch(7, NOW),
     "retry": lambda records, _: records.retry(7, NOW),
     "claim": lambda _, leases: leases.claim(THEIRS, NOW, 9),
-    "round": lambda _, leases: leases.round(OURS, [beat(started_at=NOW)], NOW),
+    "renew": lambda _, leases: leases.renew(OURS, [heartbeat(started_at=NOW)], NOW),
     "add_attempt": lambda _, leases: leases.add_attempt(7, 1),
     "release": lambda _, leases: leases.release(7, 1),
     "end": lambda _, leases: leases.end(7, 1, outcome(hook=hook()), NOW),

@@ -13,7 +13,7 @@ from serve_app.jobs.database import Database
 from serve_app.jobs.leases import Leases
 from serve_app.jobs.outbox import HookState, Outbox
 from serve_app.jobs.records import Idempotency, JobRecords, State
-from tests.records.making import NOW, OURS, THEIRS, accept, beat, hook, outcome
+from tests.records.making import NOW, OURS, THEIRS, accept, heartbeat, hook, outcome
 
 ROWS = 100_000
 EXPLAINED = ("SELECT", "UPDATE", "DELETE", "WITH")
@@ -41,7 +41,7 @@ OPERATIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "watch": lambda database: JobRecords(database).watch(7, NOW),
     "claim": lambda database: Leases(database).claim(THEIRS, NOW, 9),
     "claim what is over": lambda database: Leases(database).claim(THEIRS, NOW, 9, only_over=True),
-    "round": lambda database: Leases(database).round(OURS, [beat(started_at=NOW, preview=b"png")], NOW),
+    "renew": lambda database: Leases(database).renew(OURS, [heartbeat(started_at=NOW, preview=b"png")], NOW),
     "add_attempt": lambda database: Leases(database).add_attempt(7, 1),
     "end": lambda database: Leases(database).end(7, 1, outcome(State.FAILED, hook()), NOW),
     "retry": lambda database: JobRecords(database).retry(7, NOW),

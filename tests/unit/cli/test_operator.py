@@ -17,7 +17,7 @@ from serve_app.jobs.keys import make_key
 from serve_app.jobs.leases import Leases
 from serve_app.jobs.outbox import Outbox, make_entry
 from serve_app.jobs.records import JobRecord, JobRecords, State
-from tests.records.making import NOW, OURS, URL, accept, beat, hook, outcome, read
+from tests.records.making import NOW, OURS, URL, accept, heartbeat, hook, outcome, read
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def make_jobs() -> None:
             await accept(records, id, created_at=NOW + id)
         await leases.end(7, 1, outcome(), NOW + 20)
         await leases.end(8, 1, outcome(State.FAILED, hook(8)), NOW + 21)
-        await leases.round(OURS, [beat(9, done=5, started_at=NOW + 11)], NOW + 12)
+        await leases.renew(OURS, [heartbeat(9, done=5, started_at=NOW + 11)], NOW + 12)
 
     on_records(make)
 

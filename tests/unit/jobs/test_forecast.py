@@ -7,10 +7,10 @@ import pytest
 
 from serve_app.config import POCKET
 from serve_app.jobs.database import Database, migrate
-from serve_app.jobs.forecast import KEPT_S, Forecast, Prospect
+from serve_app.jobs.forecast import KEPT_S, Estimate, Forecast
 from serve_app.jobs.leases import Leases
 from serve_app.jobs.records import JobRecords
-from tests.records.making import NOW, OURS, accept, beat, outcome
+from tests.records.making import NOW, OURS, accept, heartbeat, outcome
 
 COST = 100_000
 """Two seconds of the first guess."""
@@ -40,8 +40,8 @@ async def test_a_later_job_ends_later_and_knows_its_place(database: Database) ->
     forecast = Forecast(records, POCKET, clock)
     jobs = [(await accept(records, id, cost=COST, created_at=NOW + id)).record for id in (1, 2, 3)]
     clock.now = NOW + 4
-    told = [await forecast.prospect(job) for job in jobs]
-    assert [prospect.queue_position for prospect in told] == [0, 1, 2]
+    told = [await forecast.estimate(job) for job in jobs]
+    assert [estimate.queue_position for estimate in told] == [0, 1, 2]
     assert 0 < told[0].eta_s <= told[1].eta_s <= told[2].eta_s
     assert (await forecast.load()).queue_num == 3
 
@@ -50,11 +50,11 @@ async def test_a_forecast_is_kept_for_half_a_second_and_counts_down(database: Da
     records, clock = JobRecords(database), Clock()
     forecast = Forecast(records, POCKET, clock)
     job = (await accept(records, 1, cost=COST)).record
-    first = await forecast.prospect(job)
+    first = await forecast.estimate(job)
     clock.now += KEPT_S / 2
-    assert (await forecast.prospect(job)).eta_s == pytest.approx(first.eta_s - KEPT_S / 2)
+    assert (await forecast.estimate(job)).eta_s == pytest.approx(first.eta_s - KEPT_S / 2)
     newcomer = (await accept(records, 2, cost=COST, created_at=clock.now)).record
-    assert (await forecast.prospect(newcomer)).eta_s >= first.eta_s
+    assert (await forecast.estimate(newcomer)).eta_s >= first.eta_s
     assert (await forecast.load()).queue_num == 1
     clock.now += 60
     assert (await forecast.load()).queue_num == 2
@@ -63,8 +63,8 @@ async def test_a_forecast_is_kept_for_half_a_second_and_counts_down(database: Da
 async def test_an_ended_job_has_no_future(database: Database) -> None:
     records, leases = JobRecords(database), Leases(database)
     job = (await accept(records, 7)).record
-    await leases.round(OURS, [beat(7, done=1, started_at=NOW)], NOW)
+    await leases.renew(OURS, [heartbeat(7, done=1, started_at=NOW)], NOW)
     await leases.end(7, job.fence, outcome(), NOW + 2)
     ended = await records.get(7)
     assert ended is not None
-    assert await Forecast(records, POCKET, Clock()).prospect(ended) == Prospect(0.0, 0)
+    assert await Forecast(records, POCKET, Clock()).estimate(ended) == Estimate(0.0, 0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.jobs.stopwatch import Stage, Stopwatch
+from serve_app.service.stopwatch import Stage, Stopwatch
 
 
 class Clock:

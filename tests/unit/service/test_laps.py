@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from serve_app.errors import Overloaded
-from serve_app.jobs.stopwatch import Stage
 from serve_app.service.replicas import BrokenOff
 from serve_app.service.runs import PAUSE_S
+from serve_app.service.stopwatch import Stage
 from tests.unit.service.stand_in import bench
 
 ALL = [Stage.REACH, Stage.QUEUE, Stage.ENGINE, Stage.HANDOVER, Stage.FINISH, Stage.END]

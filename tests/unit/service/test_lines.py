@@ -9,8 +9,8 @@ import pytest
 from serve_app.errors import ImageFetchFailed, InvalidFields, InvalidKey, RouteNotFound
 from serve_app.jobs.leases import Outcome
 from serve_app.jobs.records import State
-from serve_app.jobs.stopwatch import Stage
 from serve_app.service.lines import A_WHILE_S, LONGEST, SAID, Refusals, job_line, refusal_line
+from serve_app.service.stopwatch import Stage
 from tests.unit.service.stand_in import bench
 
 SUCCESS = Outcome(State.SUCCESS, None, "DDIMScheduler", 1.83, False, None, None)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from serve_app.jobs.leases import Beat, Round
+from serve_app.jobs.leases import Heartbeat, Renewal
 from serve_app.jobs.rows import JobRecord
-from serve_app.jobs.stopwatch import Stopwatch
 from serve_app.messages import Pixels, Progress
+from serve_app.service.stopwatch import Stopwatch
 
 
 class Stop(Enum):
@@ -20,7 +20,7 @@ class Stop(Enum):
 
 
 @dataclass(eq=False, slots=True)
-class Held:
+class DrivenJob:
     """One job under a driver. Its run writes it, and the round over all jobs; both on one event loop."""
 
     record: JobRecord
@@ -40,7 +40,7 @@ class Held:
     """Runs from the moment the driver has the job; its run takes the laps."""
 
     @classmethod
-    def of(cls, record: JobRecord) -> "Held":
+    def of(cls, record: JobRecord) -> "DrivenJob":
         """A job at the start of its driver's first run."""
         watched = record.watched_until > record.created_at
         return cls(record, record.attempts, 0, record.total, record.started_at, watched=watched)
@@ -61,14 +61,14 @@ class Held:
         """Its attempt came to nothing: the next one begins at its start."""
         self.done, self.preview = 0, None
 
-    def beat(self, encode: Callable[[Pixels], bytes]) -> Beat:
+    def heartbeat(self, encode: Callable[[Pixels], bytes]) -> Heartbeat:
         """What the records are told now; takes the preview where somebody watches."""
         png = None
         if self.watched and self.preview is not None:
             png, self.preview = encode(self.preview), None
-        return Beat(self.record.id, self.record.fence, self.attempts, self.done, self.total, self.started_at, png)
+        return Heartbeat(self.record.id, self.record.fence, self.attempts, self.done, self.total, self.started_at, png)
 
-    def learn(self, told: Round) -> bool:
+    def learn(self, told: Renewal) -> bool:
         """Take note of what a round told; whether the run is to be broken off, for `stop`."""
         id = self.record.id
         self.watched = id in told.watched
