@@ -28,7 +28,7 @@ def record() -> JobRecord:
 
 
 @pytest.fixture
-def held() -> DrivenJob:
+def driven() -> DrivenJob:
     """A job before its first run."""
     return DrivenJob.of(record())
 
