@@ -14,13 +14,13 @@ from deployments.records import Parts
 from serve_app.config import AppConfig
 from serve_app.errors import RecordsUnavailable
 from serve_app.inputs.post import GuardedPoster
-from serve_app.jobs.clearing import Clearing
-from serve_app.jobs.deliverer import Deliverer
-from serve_app.jobs.hook_secrets import HookSecrets
-from serve_app.jobs.outbox import Outbox
-from serve_app.jobs.webhooks import Sender
+from serve_app.records.clearing import Clearing
+from serve_app.records.outbox import Outbox
 from serve_app.service.runs import job_again
 from serve_app.service.upkeep import Upkeep
+from serve_app.webhooks.deliverer import Deliverer
+from serve_app.webhooks.secrets import HookSecrets
+from serve_app.webhooks.sending import Sender
 
 logger = logging.getLogger("ray.serve")
 

@@ -16,6 +16,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from deployments.records import Parts
+from serve_app.access.admission import Admission
+from serve_app.access.keys import KeyRing, ensure_first_key
+from serve_app.access.link_secret import link_secret
 from serve_app.api import answers, events, pages, routes
 from serve_app.api.application import Application
 from serve_app.api.body import presented_key, read_body
@@ -33,13 +36,10 @@ from serve_app.api.tickets import PARAMETER, Tickets
 from serve_app.api.wire import Img2ImgRequest, check_against, parse_img2img
 from serve_app.config import AppConfig, ModelEntry
 from serve_app.errors import DarkroomError, JobNotFound, MethodNotAllowed, ModelNotFound, RouteNotFound
-from serve_app.jobs.admission import Admission
-from serve_app.jobs.keys import KeyRing, ensure_first_key
-from serve_app.jobs.link_secret import link_secret
-from serve_app.jobs.outbox import Outbox
-from serve_app.jobs.records import Idempotency, JobRecord, JobRecords
 from serve_app.messages import cache_control
 from serve_app.postprocess.storage import S3Store, answers_at_all
+from serve_app.records.jobs import Idempotency, JobRecord, JobRecords
+from serve_app.records.outbox import Outbox
 from serve_app.service.accepting import Accepter, Caller, GivenPictures
 from serve_app.service.lines import Refusals, told_of
 from serve_app.service.own_pictures import OwnPictures

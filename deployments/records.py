@@ -6,9 +6,9 @@ from ray.serve.handle import DeploymentHandle
 from deployments.replicas import RayReplicas
 from deployments.terminal import say_lines
 from serve_app.config import AppConfig
-from serve_app.jobs.database import Database
-from serve_app.jobs.leases import Leases
 from serve_app.postprocess.storage import LocalStore, S3Store, open_store
+from serve_app.records.database import Database
+from serve_app.records.leases import Leases
 from serve_app.service.driver import Driver
 from serve_app.service.endings import Endings
 from serve_app.service.startup import prepare_records

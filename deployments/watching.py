@@ -16,8 +16,8 @@ from deployments.processes import adopt_orphans, children, hear, kill_children
 from deployments.progress import Terminal
 from deployments.steps import Failed, Ready, Said, Step, Stopped, Waiting, read
 from deployments.terminal import lines_printed
+from serve_app.access.keys import ensure_first_key
 from serve_app.config import AppConfig
-from serve_app.jobs.keys import ensure_first_key
 
 PATIENCE = {
     "RAY_worker_register_timeout_seconds": "300",

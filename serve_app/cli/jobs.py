@@ -19,7 +19,7 @@ from serve_app.cli.records import (
     show_table,
     stop,
 )
-from serve_app.jobs.records import JobRecord, JobRecords, State
+from serve_app.records.jobs import JobRecord, JobRecords, State
 from serve_app.urls import shown_url, without_secrets
 
 jobs = typer.Typer(help="The jobs in the records.", no_args_is_help=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from serve_app.access.keys import ListedKey, list_keys, make_key, make_numbered_key, revoke_key
 from serve_app.cli.records import (
     AsJson,
     ConfigFile,
@@ -18,7 +19,6 @@ from serve_app.cli.records import (
 )
 from serve_app.config import AppConfig
 from serve_app.errors import ConfigError
-from serve_app.jobs.keys import ListedKey, list_keys, make_key, make_numbered_key, revoke_key
 
 keys = typer.Typer(help="The keys that clients use.", no_args_is_help=True)
 

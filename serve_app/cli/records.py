@@ -16,8 +16,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from serve_app.config import AppConfig, data_dir_told, load_config
 from serve_app.config.places import is_there
 from serve_app.errors import ConfigError, RecordsUnavailable
-from serve_app.jobs.database import Database, one_node_only
-from serve_app.jobs.engines import parse_url
+from serve_app.records.database import Database, one_node_only
+from serve_app.records.engines import parse_url
 
 T = TypeVar("T")
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from serve_app.access.keys import key_names
 from serve_app.cli.keys import bad_keys_told
 from serve_app.cli.records import (
     AsJson,
@@ -21,10 +22,9 @@ from serve_app.cli.records import (
     stop,
     tell_data_dir,
 )
-from serve_app.jobs.hook_secrets import HookSecrets
-from serve_app.jobs.keys import key_names
-from serve_app.jobs.outbox import HookRecord, HookState, Outbox
+from serve_app.records.outbox import HookRecord, HookState, Outbox
 from serve_app.urls import shown_url
+from serve_app.webhooks.secrets import HookSecrets
 
 webhooks = typer.Typer(help="Webhooks: deliveries and secrets.", no_args_is_help=True)
 

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from serve_app.access.keys import key_names
 from serve_app.config import AppConfig
 from serve_app.config.wording import Fault
 from serve_app.errors import ConfigError
-from serve_app.jobs.keys import key_names
 
 LEAST_FREE = 64 * 2**20
 """Bytes: a day's worth of small pictures, and what SQLite's log may grow to."""

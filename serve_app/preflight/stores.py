@@ -16,10 +16,10 @@ from serve_app.config import AppConfig
 from serve_app.config.places import is_there
 from serve_app.config.wording import Fault
 from serve_app.errors import ConfigError, DarkroomError
-from serve_app.jobs.database import MIGRATIONS
-from serve_app.jobs.engines import SQLITE, parse_url
 from serve_app.postprocess.storage import S3Store
 from serve_app.preflight.places import folder_faults
+from serve_app.records.database import MIGRATIONS
+from serve_app.records.engines import SQLITE, parse_url
 
 WAIT_S = 2
 """For an answer: what takes longer counts as away."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from serve_app.access.admission import Admission
 from serve_app.api.links import Links
 from serve_app.api.routes import fetch_url
 from serve_app.api.stored import stored_request
@@ -20,16 +21,15 @@ from serve_app.inputs.fetch import ImageFetcher
 from serve_app.inputs.fit import cover_crop, target_size
 from serve_app.inputs.guard import Network, is_permitted, written_address
 from serve_app.inputs.init_png import png_of_init
-from serve_app.jobs.admission import Admission
-from serve_app.jobs.eta import cost
-from serve_app.jobs.job_json import dump_job
-from serve_app.jobs.records import Accepted, Idempotency, JobRecord, JobRecords, NewJob
-from serve_app.jobs.rows import LARGEST_ID
 from serve_app.messages import Img2ImgJob, Pixels, SamplerChoice, picture_names, require_few_breaks
 from serve_app.prompts.enhance import enhance
 from serve_app.prompts.weights import parse_weights
+from serve_app.records.document import dump_job
+from serve_app.records.jobs import Accepted, Idempotency, JobRecord, JobRecords, NewJob
+from serve_app.records.rows import LARGEST_ID
 from serve_app.samplers.counts import evaluations
 from serve_app.service.driver import Driver
+from serve_app.service.eta import cost
 from serve_app.service.own_pictures import OwnPictures
 from serve_app.urls import looks_like_url, require_callable, shown_url
 

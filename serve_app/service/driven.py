@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from serve_app.jobs.leases import Heartbeat, Renewal
-from serve_app.jobs.rows import JobRecord
 from serve_app.messages import Pixels, Progress
+from serve_app.records.leases import Heartbeat, Renewal
+from serve_app.records.rows import JobRecord
 from serve_app.service.stopwatch import Stopwatch
 
 

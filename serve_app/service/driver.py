@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from serve_app.config import AppConfig
 from serve_app.errors import Cancelled, DarkroomError, RecordsUnavailable
-from serve_app.jobs.leases import Lease, Leases, Outcome
-from serve_app.jobs.records import JobRecord
+from serve_app.records.jobs import JobRecord
+from serve_app.records.leases import Lease, Leases, Outcome
 from serve_app.service.driven import DrivenJob, Stop
 from serve_app.service.endings import Endings
 from serve_app.service.lines import LINES, job_line

@@ -9,13 +9,13 @@ from serve_app.api.failures import dump_failure
 from serve_app.api.problems import text_of
 from serve_app.config import StorageConfig
 from serve_app.errors import Cancelled, DarkroomError, InvalidFields
-from serve_app.jobs.leases import Outcome
-from serve_app.jobs.outbox import OutboxEntry, make_entry
-from serve_app.jobs.records import JobRecord, State
-from serve_app.jobs.results import Result, dump_result
 from serve_app.messages import StoredImage
 from serve_app.postprocess.spool import LANDED_AFTER_S
 from serve_app.postprocess.storage import ObjectStore
+from serve_app.records.jobs import JobRecord, State
+from serve_app.records.leases import Outcome
+from serve_app.records.outbox import OutboxEntry, make_entry
+from serve_app.records.results import Result, dump_result
 from serve_app.service.replicas import Generated
 from serve_app.service.stopwatch import Laps
 from serve_app.service.viewing import Catalogue, outputs_of, view_of

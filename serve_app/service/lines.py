@@ -12,9 +12,9 @@ from starlette.types import Scope
 
 from serve_app.api.problems import problem, text_of
 from serve_app.errors import DarkroomError, GenerationFailed, ImageFetchFailed
-from serve_app.jobs.job_json import read_job
-from serve_app.jobs.leases import Outcome
-from serve_app.jobs.records import JobRecord, State
+from serve_app.records.document import read_job
+from serve_app.records.jobs import JobRecord, State
+from serve_app.records.leases import Outcome
 from serve_app.service.stopwatch import Laps
 
 LINES = logging.getLogger("darkroom")

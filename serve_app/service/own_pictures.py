@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from serve_app.api.routes import FILES_PATH
 from serve_app.config import AppConfig
 from serve_app.errors import ImageFetchFailed, RouteNotFound
-from serve_app.jobs.records import JobRecord, JobRecords
-from serve_app.jobs.rows import OPEN
 from serve_app.messages import TEMPORARY_FOLDER, is_temporary
 from serve_app.postprocess.storage import NAME, ObjectStore
+from serve_app.records.jobs import JobRecord, JobRecords
+from serve_app.records.rows import OPEN
 
 NOT_YET = "the picture is not finished yet"
 EXPIRED = "the link has expired"

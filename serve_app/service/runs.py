@@ -24,11 +24,11 @@ from serve_app.errors import (
     StoreUnavailable,
 )
 from serve_app.inputs.init_png import init_of_png
-from serve_app.jobs.eta import group_of
-from serve_app.jobs.job_json import load_job
-from serve_app.jobs.leases import Claimed, Leases, Outcome
-from serve_app.jobs.records import JobRecord
 from serve_app.messages import FinishOrder, Img2ImgJob, Progress, StoredImage
+from serve_app.records.document import load_job
+from serve_app.records.jobs import JobRecord
+from serve_app.records.leases import Claimed, Leases, Outcome
+from serve_app.records.waiting import group_of
 from serve_app.service.driven import DrivenJob
 from serve_app.service.endings import Endings
 from serve_app.service.lanes import Lane

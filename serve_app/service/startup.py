@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from serve_app.config import AppConfig
 from serve_app.errors import ConfigError, RecordsUnavailable
-from serve_app.jobs.database import migrate, one_node_only
+from serve_app.records.database import migrate, one_node_only
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ import logging
 
 from serve_app.config import RecordsConfig, WebhooksConfig
 from serve_app.errors import RecordsUnavailable, StorageFailed
-from serve_app.jobs.clearing import Clearing, Expired
-from serve_app.jobs.outbox import Outbox
 from serve_app.messages import picture_names
 from serve_app.postprocess.storage import ObjectStore
+from serve_app.records.clearing import Clearing, Expired
+from serve_app.records.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 

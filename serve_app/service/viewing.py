@@ -6,13 +6,13 @@ from serve_app.api.answers import base64_outputs
 from serve_app.api.stored import load_request
 from serve_app.api.views import SUCCESS, JobView, Picture, Used
 from serve_app.config import ModelEntry
-from serve_app.jobs.forecast import Estimate
-from serve_app.jobs.job_json import read_job
-from serve_app.jobs.records import JobRecord
-from serve_app.jobs.results import Result, read_result
 from serve_app.messages import picture_names, seed_of
 from serve_app.postprocess.storage import ObjectStore
+from serve_app.records.document import read_job
+from serve_app.records.jobs import JobRecord
+from serve_app.records.results import Result, read_result
 from serve_app.samplers.counts import evaluations
+from serve_app.service.forecast import Estimate
 
 ENDED = Estimate()
 Catalogue = Mapping[str, ModelEntry]

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from serve_app.api import events
 from serve_app.api.views import JobView
 from serve_app.errors import JobNotFound, RecordsUnavailable, StoreUnavailable
-from serve_app.jobs.eta import Load, whole_load
-from serve_app.jobs.forecast import Estimate, Forecast
-from serve_app.jobs.outbox import Outbox
-from serve_app.jobs.records import JobRecord, JobRecords
-from serve_app.jobs.rows import OPEN
 from serve_app.postprocess.storage import ObjectStore
+from serve_app.records.jobs import JobRecord, JobRecords
+from serve_app.records.outbox import Outbox
+from serve_app.records.rows import OPEN
 from serve_app.service.driver import Driver
+from serve_app.service.eta import Load, whole_load
+from serve_app.service.forecast import Estimate, Forecast
 from serve_app.service.stopwatch import Laps
 from serve_app.service.viewing import Catalogue, outputs_of, view_of
 

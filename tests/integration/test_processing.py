@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from serve_app.access.keys import make_key
 from serve_app.api.routes import FETCH_ID_PATHS, FETCH_PATHS
-from serve_app.jobs.forecast import KEPT_S
-from serve_app.jobs.keys import make_key
+from serve_app.service.forecast import KEPT_S
 from tests.conftest import MOST_WAITING, Service
 from tests.integration.asking import IMG2IMG, ask, body, download, pixels_of
 from tests.integration.jobs import LONG, QUICK, bearer, fetch, fetched, resource, submit

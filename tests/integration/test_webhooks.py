@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from serve_app.jobs.database import Database
-from serve_app.jobs.hook_secrets import HookSecrets
+from serve_app.records.database import Database
+from serve_app.webhooks.secrets import HookSecrets
 from tests.conftest import Service
 from tests.integration.jobs import LONG, PATIENCE_S, QUICK, fetch, fetched, resource, submit
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.access.keys import KEY_FILE
 from serve_app.config import POCKET, PROJECT
-from serve_app.jobs.keys import KEY_FILE
 
 DECOYS = ("models", "deployments", "serve_app")
 NOT_SOURCE = ("[.]*", "build", "dist", "data", "*.egg-info", "__pycache__", "tests", "bench", "node_modules")
@@ -29,7 +29,7 @@ from darkroom.deployments.ingress import Ingress
 from darkroom.deployments.local import SERVE_SETTINGS
 from darkroom.serve_app.config import AppConfig
 from darkroom.serve_app.inputs.decode import ImageDecoder
-from darkroom.serve_app.jobs.database import migrate
+from darkroom.serve_app.records.database import migrate
 config = AppConfig()
 entry = config.catalogue[0]
 for path in (entry.path_or_hub_id, config.storage.data_path, Ingress.__module__):
@@ -118,7 +118,7 @@ def test_a_wheel_has_one_package_with_the_pocket_model_inside_and_nothing_stale(
     names = files(wheel)
     assert {name.partition("/")[0] for name in names} == {"darkroom", "darkroom-0.1.0.dist-info"}
     assert f"darkroom/{POCKET.source}/unet/diffusion_pytorch_model.safetensors" in names
-    assert "darkroom/serve_app/jobs/migrations/versions/0001_jobs.py" in names
+    assert "darkroom/serve_app/records/migrations/versions/0001_jobs.py" in names
     assert [name for name in names if "stale" in name or "/tests/" in name] == []
     top_level = zipfile.ZipFile(wheel).read("darkroom-0.1.0.dist-info/top_level.txt")
     assert top_level.split() == [b"darkroom"]

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from serve_app.jobs.database import Database, migrate
-from serve_app.jobs.leases import Leases
-from serve_app.jobs.records import JobRecords
-from serve_app.jobs.tables import metadata
+from serve_app.records.database import Database, migrate
+from serve_app.records.jobs import JobRecords
+from serve_app.records.leases import Leases
+from serve_app.records.tables import metadata
 from tests.servers.postgres import PostgresServer, missing, postgres
 
 DISCONNECT = (

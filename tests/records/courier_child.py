@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 
-from serve_app.jobs.database import Database
+from serve_app.records.database import Database
 from tests.records.delivering import delivering
 
 

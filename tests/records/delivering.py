@@ -12,11 +12,11 @@ from standardwebhooks import Webhook
 
 from serve_app.config import WebhooksConfig
 from serve_app.inputs.post import GuardedPoster
-from serve_app.jobs.database import Database
-from serve_app.jobs.deliverer import Deliverer
-from serve_app.jobs.hook_secrets import HookSecrets
-from serve_app.jobs.outbox import HookRecord, Outbox, OutboxEntry, make_entry
-from serve_app.jobs.webhooks import Sender
+from serve_app.records.database import Database
+from serve_app.records.outbox import HookRecord, Outbox, OutboxEntry, make_entry
+from serve_app.webhooks.deliverer import Deliverer
+from serve_app.webhooks.secrets import HookSecrets
+from serve_app.webhooks.sending import Sender
 from tests.servers.hook_receiver import Received
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 from sqlalchemy import func, select
 
-from serve_app.jobs.database import Database
-from serve_app.jobs.job_json import dump_job
-from serve_app.jobs.leases import Heartbeat, Leases, Outcome
-from serve_app.jobs.outbox import OutboxEntry, make_entry
-from serve_app.jobs.records import Accepted, Idempotency, JobRecord, JobRecords, NewJob, State
-from serve_app.jobs.rows import Lease
-from serve_app.jobs.tables import inputs
 from serve_app.messages import Img2ImgJob
+from serve_app.records.database import Database
+from serve_app.records.document import dump_job
+from serve_app.records.jobs import Accepted, Idempotency, JobRecord, JobRecords, NewJob, State
+from serve_app.records.leases import Heartbeat, Leases, Outcome
+from serve_app.records.outbox import OutboxEntry, make_entry
+from serve_app.records.rows import Lease
+from serve_app.records.tables import inputs
 
 NOW = 1_700_000_000.0
 LEASE_S = 15.0

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from serve_app.errors import IdempotencyConflict
-from serve_app.jobs.clearing import Clearing
-from serve_app.jobs.database import Database
-from serve_app.jobs.leases import Leases
-from serve_app.jobs.records import Idempotency, JobRecord, JobRecords, State
-from serve_app.jobs.rows import LARGEST_ID
+from serve_app.records.clearing import Clearing
+from serve_app.records.database import Database
+from serve_app.records.jobs import Idempotency, JobRecord, JobRecords, State
+from serve_app.records.leases import Leases
+from serve_app.records.rows import LARGEST_ID
 from tests.records.making import LATER, NOW, OURS, PNG, THEIRS, accept, claim_ids, has_input, new_job, read
 
 KEY = Idempotency("order-1", "a" * 64)

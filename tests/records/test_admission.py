@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
+from serve_app.access.admission import Admission
+from serve_app.access.link_secret import SECRET_BYTES, link_secret
 from serve_app.errors import IdempotencyConflict, Overloaded
-from serve_app.jobs.admission import Admission
-from serve_app.jobs.database import Database
-from serve_app.jobs.leases import Leases
-from serve_app.jobs.link_secret import SECRET_BYTES, link_secret
-from serve_app.jobs.records import Idempotency, JobRecords
+from serve_app.records.database import Database
+from serve_app.records.jobs import Idempotency, JobRecords
+from serve_app.records.leases import Leases
 from tests.records.making import NOW, accept, outcome
 
 KEY = Idempotency("a key", "0" * 64)

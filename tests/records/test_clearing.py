@@ -8,13 +8,13 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Delete, Table, delete
 
-from serve_app.jobs import clearing as module
-from serve_app.jobs.clearing import Clearing
-from serve_app.jobs.database import Database
-from serve_app.jobs.leases import Leases
-from serve_app.jobs.outbox import Outbox
-from serve_app.jobs.records import JobRecords, State
-from serve_app.jobs.tables import inputs
+from serve_app.records import clearing as module
+from serve_app.records.clearing import Clearing
+from serve_app.records.database import Database
+from serve_app.records.jobs import JobRecords, State
+from serve_app.records.leases import Leases
+from serve_app.records.outbox import Outbox
+from serve_app.records.tables import inputs
 from tests.records.making import LATER, NOW, OURS, THEIRS, accept, has_input, hook, outcome, read
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.config import PROJECT
 from serve_app.errors import RecordsUnavailable
-from serve_app.jobs.database import Database
-from serve_app.jobs.deliverer import Deliverer
-from serve_app.jobs.outbox import HookState, Outbox
+from serve_app.records.database import Database
+from serve_app.records.outbox import HookState, Outbox
+from serve_app.webhooks.deliverer import Deliverer
 from tests.records.delivering import PATIENCE_S, delivering, marked, on_sqlite_alone, put, until, verified
 from tests.servers.hook_receiver import HookReceiver, hang, receiving, status
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from serve_app.jobs.database import Database
-from serve_app.jobs.leases import Leases, Renewal
-from serve_app.jobs.outbox import Outbox, OutboxEntry
-from serve_app.jobs.records import JobRecords, State
-from serve_app.jobs.rows import Lease
+from serve_app.records.database import Database
+from serve_app.records.jobs import JobRecords, State
+from serve_app.records.leases import Leases, Renewal
+from serve_app.records.outbox import Outbox, OutboxEntry
+from serve_app.records.rows import Lease
 from tests.records.making import (
     LATER,
     NOW,

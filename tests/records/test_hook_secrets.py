@@ -4,9 +4,9 @@ import asyncio
 
 from sqlalchemy import select
 
-from serve_app.jobs.database import Database
-from serve_app.jobs.hook_secrets import HookSecrets
-from serve_app.jobs.tables import hook_secrets
+from serve_app.records.database import Database
+from serve_app.records.tables import hook_secrets
+from serve_app.webhooks.secrets import HookSecrets
 
 NOW = 1_700_000_000.0
 

@@ -1,12 +1,12 @@
 """What clients, estimates and operators see of jobs, and what they can ask for."""
 
 from serve_app.engine.state import GroupKey
-from serve_app.jobs.clearing import Clearing
-from serve_app.jobs.database import Database
-from serve_app.jobs.eta import Ran, Waiting
-from serve_app.jobs.leases import Leases
-from serve_app.jobs.outbox import Outbox
-from serve_app.jobs.records import JobRecords, State
+from serve_app.records.clearing import Clearing
+from serve_app.records.database import Database
+from serve_app.records.jobs import JobRecords, State
+from serve_app.records.leases import Leases
+from serve_app.records.outbox import Outbox
+from serve_app.records.waiting import Ran, Waiting
 from tests.records.making import (
     NOW,
     OURS,

@@ -15,12 +15,12 @@ from multiprocessing.connection import Connection
 import pytest
 from sqlalchemy import select
 
-from serve_app.jobs.database import Database
-from serve_app.jobs.leases import Leases
-from serve_app.jobs.outbox import make_entry
-from serve_app.jobs.records import JobRecords, State
-from serve_app.jobs.rows import Lease
-from serve_app.jobs.tables import outbox
+from serve_app.records.database import Database
+from serve_app.records.jobs import JobRecords, State
+from serve_app.records.leases import Leases
+from serve_app.records.outbox import make_entry
+from serve_app.records.rows import Lease
+from serve_app.records.tables import outbox
 from tests.records.making import LATER, NOW, PNG, THEIRS, URL, accept, heartbeat, outcome
 
 JOBS = 24

@@ -13,11 +13,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, text
 
 from serve_app.errors import ConfigError, RecordsUnavailable
-from serve_app.jobs.database import MIGRATIONS, Database, migrate, one_node_only
-from serve_app.jobs.engines import migration_engine, parse_url
-from serve_app.jobs.outbox import Outbox
-from serve_app.jobs.records import JobRecords, _row
-from serve_app.jobs.tables import metadata
+from serve_app.records.database import MIGRATIONS, Database, migrate, one_node_only
+from serve_app.records.engines import migration_engine, parse_url
+from serve_app.records.jobs import JobRecords, _row
+from serve_app.records.outbox import Outbox
+from serve_app.records.tables import metadata
 from tests.conftest import free_port
 from tests.records.conftest import sqlite_url
 from tests.records.making import OURS, accept, new_job, read

@@ -17,11 +17,11 @@ from sqlalchemy.exc import DBAPIError
 
 from serve_app.config import RecordsConfig
 from serve_app.errors import RecordsUnavailable
-from serve_app.jobs.clearing import Clearing
-from serve_app.jobs.database import Database, migrate
-from serve_app.jobs.engines import POSTGRES_CONNECTIONS
-from serve_app.jobs.leases import Leases
-from serve_app.jobs.records import JobRecords, State
+from serve_app.records.clearing import Clearing
+from serve_app.records.database import Database, migrate
+from serve_app.records.engines import POSTGRES_CONNECTIONS
+from serve_app.records.jobs import JobRecords, State
+from serve_app.records.leases import Leases
 from tests.conftest import free_port
 from tests.records.conftest import sqlite_url
 from tests.records.making import LATER, NOW, OURS, THEIRS, accept, claim_ids, has_input, heartbeat, hook, outcome, read
@@ -109,7 +109,7 @@ async def test_a_transaction_that_a_crash_cuts_off_did_not_happen(
 async def test_a_transaction_that_takes_too_long_is_given_up(
     on_postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve_app.jobs.database.TRANSACTION_S", BRIEF_S)
+    monkeypatch.setattr("serve_app.records.database.TRANSACTION_S", BRIEF_S)
     with pytest.raises(RecordsUnavailable, match="in time"):
         await sleep_on_server(on_postgres)
     assert await read(JobRecords(on_postgres))
@@ -143,7 +143,7 @@ async def test_a_statement_that_takes_too_long_is_given_up_at_the_time_that_the_
 async def test_when_all_connections_are_busy_the_records_are_unavailable(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve_app.jobs.engines.BUSY_S", BRIEF_S)
+    monkeypatch.setattr("serve_app.records.engines.BUSY_S", BRIEF_S)
     database = Database(postgres_server.url())
     async with AsyncExitStack() as held:
         for _ in range(POSTGRES_CONNECTIONS):
@@ -165,7 +165,7 @@ async def test_a_server_that_is_not_there_is_unavailable(address: str) -> None:
 async def test_a_file_that_another_process_writes_is_unavailable_until_it_is_done_and_can_be_read(
     sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve_app.jobs.engines.BUSY_S", BRIEF_S)
+    monkeypatch.setattr("serve_app.records.engines.BUSY_S", BRIEF_S)
     path = Path(shutil.copy(sqlite_template, tmp_path / "records.sqlite"))
     database = Database(sqlite_url(path))
     other = sqlite3.connect(path, isolation_level=None)

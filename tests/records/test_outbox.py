@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from serve_app.jobs.database import Database
-from serve_app.jobs.outbox import Due, HookState, Outbox, OutboxEntry, make_entry
+from serve_app.records.database import Database
+from serve_app.records.outbox import Due, HookState, Outbox, OutboxEntry, make_entry
 
 NOW = 1_700_000_000.0
 UNTIL = NOW + 25

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from serve_app.jobs import outbox as module
-from serve_app.jobs.database import Database
-from serve_app.jobs.outbox import HookState, Outbox, make_entry
-from serve_app.jobs.records import JobRecords
+from serve_app.records import outbox as module
+from serve_app.records.database import Database
+from serve_app.records.jobs import JobRecords
+from serve_app.records.outbox import HookState, Outbox, make_entry
 from tests.records.making import NOW, URL, accept
 
 AGO = NOW - 1

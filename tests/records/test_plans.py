@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from serve_app.jobs.admission import Admission
-from serve_app.jobs.clearing import Clearing
-from serve_app.jobs.database import Database
-from serve_app.jobs.leases import Leases
-from serve_app.jobs.outbox import HookState, Outbox
-from serve_app.jobs.records import Idempotency, JobRecords, State
+from serve_app.access.admission import Admission
+from serve_app.records.clearing import Clearing
+from serve_app.records.database import Database
+from serve_app.records.jobs import Idempotency, JobRecords, State
+from serve_app.records.leases import Leases
+from serve_app.records.outbox import HookState, Outbox
 from tests.records.making import NOW, OURS, THEIRS, accept, heartbeat, hook, outcome
 
 ROWS = 100_000

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from standardwebhooks import Webhook
 
-from serve_app.jobs.database import Database
-from serve_app.jobs.deliverer import Deliverer
-from serve_app.jobs.hook_secrets import HookSecrets
-from serve_app.jobs.outbox import HookState, Outbox
+from serve_app.records.database import Database
+from serve_app.records.outbox import HookState, Outbox
+from serve_app.webhooks.deliverer import Deliverer
+from serve_app.webhooks.secrets import HookSecrets
 from tests.records.delivering import PATIENCE_S, delivering, marked, on_sqlite_alone, put, until, verified
 from tests.servers.hook_receiver import HookReceiver, hang, receiving, status
 

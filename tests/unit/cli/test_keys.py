@@ -8,10 +8,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from serve_app.access.keys import KEY_FILE, KeyRing
 from serve_app.cli import app
 from serve_app.config import AuthConfig, load_config
 from serve_app.errors import InvalidKey
-from serve_app.jobs.keys import KEY_FILE, KeyRing
 
 DIGEST = sha256(b"abc").hexdigest()
 CONFIGURED = {"auth": {"keys": [{"name": "studio", "sha256": DIGEST}]}}

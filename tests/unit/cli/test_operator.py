@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 import pytest
 from typer.testing import CliRunner, Result
 
+from serve_app.access.keys import make_key
 from serve_app.cli import app
 from serve_app.config import load_config
-from serve_app.jobs.database import Database, migrate
-from serve_app.jobs.hook_secrets import HookSecrets
-from serve_app.jobs.keys import make_key
-from serve_app.jobs.leases import Leases
-from serve_app.jobs.outbox import Outbox, make_entry
-from serve_app.jobs.records import JobRecord, JobRecords, State
+from serve_app.records.database import Database, migrate
+from serve_app.records.jobs import JobRecord, JobRecords, State
+from serve_app.records.leases import Leases
+from serve_app.records.outbox import Outbox, make_entry
+from serve_app.webhooks.secrets import HookSecrets
 from tests.records.making import NOW, OURS, URL, accept, heartbeat, hook, outcome, read
 
 T = TypeVar("T")

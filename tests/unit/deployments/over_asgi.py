@@ -8,10 +8,10 @@ import pytest
 
 from deployments import ingress
 from deployments.ingress import Ingress
+from serve_app.access.keys import make_key
 from serve_app.api.application import Application
 from serve_app.config import ApiConfig
 from serve_app.errors import ModelUnavailable
-from serve_app.jobs.keys import make_key
 from tests.unit.service.stand_in import BASE_URL, Bench
 
 BODY = {

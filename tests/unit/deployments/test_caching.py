@@ -7,7 +7,7 @@ import pytest
 from starlette.routing import Route
 
 from serve_app.api.application import Application
-from serve_app.jobs.records import JobRecord
+from serve_app.records.jobs import JobRecord
 from tests.unit.deployments.over_asgi import BODY, app_of, client_of, stranger
 from tests.unit.service.stand_in import Bench, bench
 

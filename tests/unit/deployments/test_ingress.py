@@ -7,8 +7,8 @@ import pytest
 
 from serve_app.api.problems import TABLE
 from serve_app.errors import StoreUnavailable
-from serve_app.jobs.records import JobRecord
 from serve_app.postprocess.storage import InMemoryStore, StoredFile
+from serve_app.records.jobs import JobRecord
 from serve_app.service.lines import LINES
 from tests.unit.deployments.over_asgi import Answering, client_of
 from tests.unit.service.stand_in import Bench, bench

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.access.keys import make_key
 from serve_app.api.answer_schemas import TICKET
-from serve_app.jobs.keys import make_key
 from tests.unit.api.viewing import assert_valid
 from tests.unit.deployments.over_asgi import app_of, stranger
 from tests.unit.service.stand_in import bench

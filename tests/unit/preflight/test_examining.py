@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.jobs.database import migrate
 from serve_app.preflight import examine, examine_args
+from serve_app.records.database import migrate
 from tests.conftest import free_port
 
 

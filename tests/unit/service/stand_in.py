@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
+from serve_app.access.admission import Admission
 from serve_app.api.links import Links
 from serve_app.api.wire import Img2ImgRequest, parse_img2img
 from serve_app.config import POCKET, AppConfig, RecordsConfig, StorageConfig
-from serve_app.jobs.admission import Admission
-from serve_app.jobs.database import Database, migrate
-from serve_app.jobs.leases import Claimed, Leases
-from serve_app.jobs.outbox import Outbox
-from serve_app.jobs.records import Idempotency, JobRecord, JobRecords
 from serve_app.messages import FinishOrder, Img2ImgJob, Pixels, Progress, StoredImage, picture_names
 from serve_app.postprocess.encode import encode_png
 from serve_app.postprocess.storage import PNG_TYPE, InMemoryStore
+from serve_app.records.database import Database, migrate
+from serve_app.records.jobs import Idempotency, JobRecord, JobRecords
+from serve_app.records.leases import Claimed, Leases
+from serve_app.records.outbox import Outbox
 from serve_app.service.accepting import Accepter, Caller
 from serve_app.service.driver import Driver
 from serve_app.service.endings import Endings

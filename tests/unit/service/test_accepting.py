@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from serve_app.errors import IdempotencyConflict, Overloaded
-from serve_app.jobs.job_json import read_job
-from serve_app.jobs.records import Accepted, Idempotency, NewJob
-from serve_app.jobs.rows import Lease
+from serve_app.records.document import read_job
+from serve_app.records.jobs import Accepted, Idempotency, NewJob
+from serve_app.records.rows import Lease
 from tests.unit.service.stand_in import SIDE, Bench, bench
 
 KEY = Idempotency("a key", "0" * 64)

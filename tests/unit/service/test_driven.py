@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serve_app.jobs.leases import Renewal
-from serve_app.jobs.rows import JobRecord, State
 from serve_app.messages import Pixels, Progress
+from serve_app.records.leases import Renewal
+from serve_app.records.rows import JobRecord, State
 from serve_app.service.driven import DrivenJob, Stop
 
 NOTHING = frozenset[int]()

@@ -17,11 +17,11 @@ from serve_app.errors import (
     Overloaded,
     RecordsUnavailable,
 )
-from serve_app.jobs.leases import Outcome
-from serve_app.jobs.records import State
-from serve_app.jobs.rows import Lease
-from serve_app.jobs.tables import inputs
 from serve_app.postprocess.storage import InMemoryStore
+from serve_app.records.jobs import State
+from serve_app.records.leases import Outcome
+from serve_app.records.rows import Lease
+from serve_app.records.tables import inputs
 from serve_app.service.replicas import BrokenOff, PixelsLost
 from tests.unit.service.stand_in import REQUEST, bench
 

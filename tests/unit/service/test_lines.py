@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from serve_app.errors import ImageFetchFailed, InvalidFields, InvalidKey, RouteNotFound
-from serve_app.jobs.leases import Outcome
-from serve_app.jobs.records import State
+from serve_app.records.jobs import State
+from serve_app.records.leases import Outcome
 from serve_app.service.lines import A_WHILE_S, LONGEST, SAID, Refusals, job_line, refusal_line
 from serve_app.service.stopwatch import Stage
 from tests.unit.service.stand_in import bench

@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.config import ApiConfig, StorageConfig
 from serve_app.errors import ImageFetchFailed
-from serve_app.jobs.records import JobRecord
+from serve_app.records.jobs import JobRecord
 from serve_app.service.own_pictures import OwnPictures
 from tests.unit.service.stand_in import Bench, bench
 

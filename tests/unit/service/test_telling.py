@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 
 from serve_app.api.answers import outcome, success
 from serve_app.api.job_resource import job_resource
-from serve_app.jobs.tables import jobs, outbox
+from serve_app.records.tables import jobs, outbox
 from tests.unit.service.stand_in import Bench, bench
 
 HOOK = "https://receiver.test/hook"

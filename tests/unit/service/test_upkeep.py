@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from serve_app.errors import RouteNotFound, StorageFailed
-from serve_app.jobs.clearing import Clearing
 from serve_app.messages import picture_names
+from serve_app.records.clearing import Clearing
 from serve_app.service.upkeep import DAY_S, TAKEN_S, Upkeep
 from tests.unit.service.stand_in import Bench, bench
 

@@ -8,8 +8,8 @@ import pytest
 from serve_app.api import events
 from serve_app.api.answers import fetched
 from serve_app.errors import JobNotFound, RecordsUnavailable, StoreUnavailable
-from serve_app.jobs.records import JobRecord
 from serve_app.postprocess.storage import StoredFile
+from serve_app.records.jobs import JobRecord
 from tests.unit.service.stand_in import bench
 
 
