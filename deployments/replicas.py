@@ -19,7 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.events import StreamEvent
 from serve_app.errors import DarkroomError, ModelUnavailable
 from serve_app.messages import FinishOrder, Img2ImgJob, Progress, StoredImage
-from serve_app.service.replicas import BrokenOff, Generated, PixelsLost
+from serve_app.service.replicas import BrokenOff, Generated, PixelsLost, Suspicion
 
 STALL_S = 20.0
 """A replica that says nothing for so long is dead to its job: a healthy one says something every 5 seconds."""
@@ -35,13 +35,15 @@ class RayReplicas:
         self._postprocess = postprocess
         self._stall_s = stall_s
 
-    async def generate(self, job: Img2ImgJob, told: Callable[[Progress], None], *, suspect: bool) -> Generated:
+    async def generate(
+        self, job: Img2ImgJob, told: Callable[[Progress], None], suspicion: Suspicion | None
+    ) -> Generated:
         """As the seam says.
 
         Silence of a replica that was never heard breaks nothing off: that is ModelUnavailable. Its death does, for a
         job may kill it before its first word arrives; but not a suspect's run, which begins after that word.
         """
-        stream = self._models[job.model_id].options(stream=True).generate.remote(job, suspect)
+        stream = self._models[job.model_id].options(stream=True).generate.remote(job, suspicion)
         heard = False
         try:
             while not isinstance(event := await self._next(stream, heard), Generated):
@@ -51,7 +53,7 @@ class RayReplicas:
                 told(event)
             return event
         except BrokenOff as broken:
-            if suspect and not heard:
+            if suspicion and not heard:
                 raise ModelUnavailable(f"it died before it let the job in: {broken}") from broken
             raise
         finally:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from serve_app.config import ModelEntry
+from serve_app.service.quarantine import Quarantine
+from serve_app.service.replicas import Suspicion
 
 
 class Lane:
@@ -12,14 +14,14 @@ class Lane:
 
     def __init__(self, entry: ModelEntry) -> None:
         self._places = asyncio.Semaphore(entry.max_jobs * entry.num_replicas)
-        self._suspects = asyncio.Lock()
+        self.quarantine = Quarantine(entry.num_replicas)
 
     @asynccontextmanager
-    async def place(self, *, suspect: bool) -> AsyncIterator[None]:
-        """Hold a place. Suspects, whose replica died once, go one at a time: one of them may be what kills it."""
-        if not suspect:
+    async def place(self, id: int) -> AsyncIterator[Suspicion | None]:
+        """Hold a place for a job; for a suspect once it is its group's turn."""
+        if not self.quarantine.has(id):
             async with self._places:
-                yield
+                yield None
             return
-        async with self._suspects, self._places:
-            yield
+        async with self.quarantine.turn(id) as suspicion, self._places:
+            yield suspicion

@@ -16,6 +16,17 @@ class PixelsLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Suspicion:
+    """How a job runs whose replica died: it may be what killed it."""
+
+    group: str
+    """A replica runs suspects of one group at a time, whoever drives them: else a job that kills replicas would take
+    other drivers' suspects with it."""
+    alone: bool
+    """Without any other job on its replica."""
+
+
+@dataclass(frozen=True, slots=True)
 class Generated:
     """A generation's end."""
 
@@ -34,12 +45,10 @@ class Replicas(Protocol):
     Other DarkroomErrors are the job's own failures. Cancelling a call cancels the work.
     """
 
-    async def generate(self, job: Img2ImgJob, told: Callable[[Progress], None], *, suspect: bool) -> Generated:
-        """The pixels of a job. `told` hears of progress, now and then, from the caller's event loop.
-
-        A suspect's replica died before. A replica runs one of them at a time, of all drivers: else a job that
-        kills replicas would take other drivers' suspects with it until they count as what kills them.
-        """
+    async def generate(
+        self, job: Img2ImgJob, told: Callable[[Progress], None], suspicion: Suspicion | None
+    ) -> Generated:
+        """The pixels of a job. `told` hears of progress, now and then, from the caller's event loop."""
 
     async def finish(self, generated: Generated, order: FinishOrder) -> tuple[StoredImage, ...]:
         """Check, redact, encode and store. Raises PixelsLost besides."""

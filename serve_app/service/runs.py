@@ -5,6 +5,7 @@ Knows no lease but to count an attempt. What comes of a run, the driver writes d
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -32,6 +33,7 @@ from serve_app.records.waiting import group_of
 from serve_app.service.driven import DrivenJob
 from serve_app.service.endings import Endings
 from serve_app.service.lanes import Lane
+from serve_app.service.quarantine import DiedAlone
 from serve_app.service.replicas import BrokenOff, Generated, PixelsLost, Replicas
 from serve_app.service.stopwatch import Stage
 from serve_app.service.viewing import used_by
@@ -42,7 +44,7 @@ logger = logging.getLogger(__name__)
 PAUSE_S = 0.5
 """Before something that failed is tried again."""
 TURN_S = 0.1
-"""Before a suspect asks again whether it is its turn: few ask, and the replica may be idle meanwhile."""
+"""Before a suspect asks a replica again that has others: it may be idle meanwhile."""
 STORE_SPARE_S = 1.0
 """Postprocess gives up this long before the deadline, so that its own reason is told."""
 BUSY = (Overloaded, ModelUnavailable)
@@ -86,31 +88,43 @@ class Runs:
 
     async def run(self, driven: DrivenJob, make_job: MakeJob) -> Outcome:
         """Run a job until it succeeds. Raises the DarkroomError that it fails with, or LeaseLost."""
+        record = driven.record
+        lane = self._lanes.get(record.model_id)
+        if lane is None:
+            raise ModelNotFound(record.model_id)
+        if driven.attempts > 0:  # under another driver
+            lane.quarantine.enter(record.id)
         try:
-            async with asyncio.timeout(driven.record.deadline_at - self._clock()):
-                return await self._attempts(driven, make_job)
+            async with asyncio.timeout(record.deadline_at - self._clock()):
+                return await self._attempts(driven, lane, await self._made(make_job))
         except TimeoutError as error:
-            raise DeadlineExceeded(f"job {driven.record.id}") from error
+            raise DeadlineExceeded(f"job {record.id}") from error
+        finally:
+            lane.quarantine.release(record.id)
 
-    async def _attempts(self, driven: DrivenJob, make_job: MakeJob) -> Outcome:
-        job = await self._made(make_job)
+    async def _attempts(self, driven: DrivenJob, lane: Lane, job: Img2ImgJob) -> Outcome:
         while True:
-            self._require_attempt(driven)
             try:
-                return await self._attempt(driven, job)
+                return await self._attempt(driven, lane, job)
             except PixelsLost as lost:
                 logger.warning("job %d lost its pixels: %s", driven.record.id, lost)
                 driven.broke_off()
+                await asyncio.sleep(PAUSE_S)
             except BrokenOff as broken:
-                logger.warning("job %d broke off: %s", driven.record.id, broken)
                 driven.broke_off()
-                await self._count_attempt(driven)
-            await asyncio.sleep(PAUSE_S)
+                await self._broke_off(driven, lane, broken)
             driven.watch.lap(Stage.HANDOVER)  # what came to nothing is nobody's queue
 
-    def _require_attempt(self, driven: DrivenJob) -> None:
-        if driven.attempts >= self._max_attempts:
-            raise AttemptsExhausted(f"job {driven.record.id} broke off {driven.attempts} times")
+    async def _broke_off(self, driven: DrivenJob, lane: Lane, broken: BrokenOff) -> None:
+        """Count it. Raises AttemptsExhausted where the job is to blame, LeaseLost."""
+        id, at = driven.record.id, time.monotonic()
+        logger.warning("job %d broke off: %s", id, broken)
+        await self._count_attempt(driven)
+        if isinstance(broken, DiedAlone) and driven.attempts >= self._max_attempts:
+            raise AttemptsExhausted(f"job {id} broke off {driven.attempts} times, at last alone")
+        await asyncio.sleep(PAUSE_S)
+        if not lane.quarantine.has(id) and not lane.quarantine.is_victim(at):
+            lane.quarantine.enter(id)
 
     async def _made(self, make_job: MakeJob) -> Img2ImgJob:
         try:
@@ -125,17 +139,12 @@ class Runs:
             raise LeaseLost
         driven.attempts = attempts
 
-    async def _attempt(self, driven: DrivenJob, job: Img2ImgJob) -> Outcome:
-        lane = self._lanes.get(job.model_id)
-        if lane is None:
-            raise ModelNotFound(job.model_id)
-        suspect, heard = driven.attempts > 0, partial(self._heard, driven)
-        waited = partial(driven.watch.lap, Stage.QUEUE)
-        async with lane.place(suspect=suspect):
+    async def _attempt(self, driven: DrivenJob, lane: Lane, job: Img2ImgJob) -> Outcome:
+        heard, waited = partial(self._heard, driven), partial(driven.watch.lap, Stage.QUEUE)
+        async with lane.place(driven.record.id) as suspicion:
             waited()
-            pause_s = TURN_S if suspect else PAUSE_S
-            run = partial(self._replicas.generate, job, heard, suspect=suspect)
-            made = await _patiently(run, BUSY, pause_s, waited)
+            run = partial(self._replicas.generate, job, heard, suspicion)
+            made = await _patiently(run, BUSY, TURN_S if suspicion else PAUSE_S, waited)
         driven.generated(made.seconds, self._clock())
         driven.watch.lap(Stage.HANDOVER)
         driven.watch.carve({Stage.QUEUE: made.queued_s, Stage.ENGINE: made.seconds}, Stage.HANDOVER, Stage.REACH)
@@ -148,14 +157,14 @@ class Runs:
     async def _finished(self, driven: DrivenJob, made: Generated) -> Sequence[StoredImage]:
         """Where postprocess dies, the same pixels are finished again: they are with the replica that made them."""
         order = self._order(driven.record, made)
-        while True:
+        for _ in range(self._max_attempts):
             try:
                 return await _patiently(lambda: self._replicas.finish(made, order), BUSY)
             except BrokenOff as broken:
                 logger.warning("job %d broke off while it was finished: %s", driven.record.id, broken)
             await self._count_attempt(driven)
-            self._require_attempt(driven)
             await asyncio.sleep(PAUSE_S)
+        raise AttemptsExhausted(f"job {driven.record.id} broke off {self._max_attempts} times while it was finished")
 
     def _heard(self, driven: DrivenJob, progress: Progress) -> None:
         driven.watch.first_lap(Stage.REACH)

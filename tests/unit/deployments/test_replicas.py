@@ -15,7 +15,7 @@ from deployments.events import StreamEvent
 from deployments.replicas import RayReplicas
 from serve_app.errors import DarkroomError, GenerationFailed, ModelUnavailable, Overloaded, StorageFailed
 from serve_app.messages import FinishOrder, Img2ImgJob, Progress, SafetyType, StoredImage
-from serve_app.service.replicas import BrokenOff, Generated, PixelsLost
+from serve_app.service.replicas import BrokenOff, Generated, PixelsLost, Suspicion
 
 JOB = Img2ImgJob(7, "pocket", "a red star", "", np.zeros((64, 64, 3), np.uint8), 1, 10, 7.5, 0.7, 42)
 ORDER = FinishOrder(7, "p", False, False, SafetyType.BLUR, (), 1e12)
@@ -80,10 +80,13 @@ def handle(name: str, answer: object) -> DeploymentHandle:
     return SimpleNamespace(options=lambda **_: SimpleNamespace(**{name: method}), **{name: method})
 
 
-def generating(stream: Stream, *, suspect: bool = False) -> Callable[[], "asyncio.Future[Generated]"]:
+SUSPICION = Suspicion("a group", alone=False)
+
+
+def generating(stream: Stream, suspicion: Suspicion | None = None) -> Callable[[], "asyncio.Future[Generated]"]:
     """A call of `generate` that gets this stream."""
     replicas = RayReplicas({"pocket": handle("generate", stream)}, handle("finish", None), STALL_S)
-    return lambda: asyncio.ensure_future(replicas.generate(JOB, lambda _: None, suspect=suspect))
+    return lambda: asyncio.ensure_future(replicas.generate(JOB, lambda _: None, suspicion))
 
 
 def finishing(response: Response) -> Callable[[], "asyncio.Future[tuple[StoredImage, ...]]"]:
@@ -95,7 +98,7 @@ def finishing(response: Response) -> Callable[[], "asyncio.Future[tuple[StoredIm
 async def test_progress_is_told_until_the_pixels_are_there() -> None:
     stream, heard = Stream([Progress(0, 0), Progress(3, 10), MADE]), list[Progress]()
     replicas = RayReplicas({"pocket": handle("generate", stream)}, handle("finish", None), STALL_S)
-    assert await replicas.generate(JOB, heard.append, suspect=False) == MADE
+    assert await replicas.generate(JOB, heard.append, None) == MADE
     assert heard == [Progress(0, 0), Progress(3, 10)]
 
 
@@ -120,9 +123,9 @@ async def test_a_replica_that_dies_or_falls_silent_breaks_the_run_off(failure: l
 
 async def test_a_suspect_is_to_blame_for_a_death_only_once_it_was_let_in() -> None:
     with pytest.raises(ModelUnavailable):
-        await generating(Stream([ActorDiedError()]), suspect=True)()
+        await generating(Stream([ActorDiedError()]), SUSPICION)()
     with pytest.raises(BrokenOff):
-        await generating(Stream([Progress(0, 0), ActorDiedError()]), suspect=True)()
+        await generating(Stream([Progress(0, 0), ActorDiedError()]), SUSPICION)()
 
 
 @pytest.mark.parametrize("failure", [[None], [BackPressureError(3, 3)], [UNAVAILABLE]])

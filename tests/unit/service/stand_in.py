@@ -24,7 +24,7 @@ from serve_app.records.outbox import Outbox
 from serve_app.service.accepting import Accepter, Caller
 from serve_app.service.driver import Driver
 from serve_app.service.endings import Endings
-from serve_app.service.replicas import Generated
+from serve_app.service.replicas import Generated, Suspicion
 from serve_app.service.runs import job_again
 from serve_app.service.watching import Watcher
 
@@ -57,10 +57,12 @@ class ScriptedReplicas:
     flagged: set[int] = field(default_factory=set)
     """Samples whose pictures the safety filter changes."""
 
-    async def generate(self, job: Img2ImgJob, told: Callable[[Progress], None], *, suspect: bool) -> Generated:
+    async def generate(
+        self, job: Img2ImgJob, told: Callable[[Progress], None], suspicion: Suspicion | None
+    ) -> Generated:
         """As the seam says."""
         self.started.append(job.id)
-        self.suspects += [job.id] if suspect else []
+        self.suspects += [job.id] if suspicion else []
         self.requests.append(REQUEST.get())
         self.running.add(job.id)
         self.most_running = max(self.most_running, len(self.running))
