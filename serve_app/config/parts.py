@@ -107,7 +107,7 @@ class RecordsConfig(Part):
     tick_s: float = Field(0.5, gt=0)
     """How often a driver renews its leases, writes progress, and reads what was cancelled."""
     max_attempts: int = Field(3, ge=1)
-    """Runs of one job on replicas that died or hung; then it is failed, for it may be what kills them."""
+    """Runs of one job on replicas that died or hung; then it is failed, if nothing but the job was on the last one."""
     keep_s: float | None = Field(30 * 86400.0, gt=0)
     """How long an ended job can be fetched and listed; its pictures do not go with it. None: for ever."""
 
