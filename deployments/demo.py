@@ -27,8 +27,8 @@ from deployments.processes import SIGNALS
 from deployments.progress import Terminal
 from models.pocket.world import Scene, draw, prompt_for
 
-SIDE, SHOWN = 128, 256
-"""Pixels on a side: of the pictures, and of each on the sheet."""
+SIDE = 256
+"""Pixels on a side of the pictures."""
 BEFORE = Scene("circle", "yellow", "green")
 PROMPT = prompt_for("red", "star", "blue")
 REQUEST = {"model_id": "pocket", "prompt": PROMPT, "strength": 0.9, "seed": 16, "num_inference_steps": 25}
@@ -204,10 +204,10 @@ def _before() -> Image.Image:
 
 
 def _side_by_side(before: Image.Image, after: Image.Image) -> Path:
-    gap = SHOWN // 16
-    sheet = Image.new("RGB", (2 * SHOWN + gap, SHOWN), "white")
-    sheet.paste(before.resize((SHOWN, SHOWN)), (0, 0))
-    sheet.paste(after.resize((SHOWN, SHOWN)), (SHOWN + gap, 0))
+    gap = SIDE // 16
+    sheet = Image.new("RGB", (2 * SIDE + gap, SIDE), "white")
+    sheet.paste(before, (0, 0))
+    sheet.paste(after, (SIDE + gap, 0))
     target = FOLDER / "before-after.png"
     FOLDER.mkdir(parents=True, exist_ok=True)
     sheet.save(target)

@@ -114,13 +114,6 @@ def silhouette(pixels: Pixels) -> Mask:
     return _differing(picture, ground, float(np.linalg.norm(_thing_rgb(picture, rough) - ground)) / 2)
 
 
-def nearest_thing_colour(pixels: Pixels) -> str | None:
-    """The colour of the world nearest to that of a picture's thing, however far; None where nothing stands out."""
-    picture = _resized(pixels)
-    rough = _differing(picture, ground_rgb(picture), FOREGROUND_DISTANCE)
-    return nearest_colour(_thing_rgb(picture, rough)) if rough.mean() >= SMALLEST_THING else None
-
-
 def _resized(pixels: Pixels) -> npt.NDArray[np.float32]:
     resized = Image.fromarray(pixels).resize((JUDGED_SIDE, JUDGED_SIDE), Image.Resampling.BOX)
     return np.asarray(resized).astype(np.float32)

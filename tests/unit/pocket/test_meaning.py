@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from models.pocket.judge import Verdict, judge, nearest_thing_colour
+from models.pocket.judge import Verdict, judge
 from models.pocket.training.styles import LOOKS, Look
 from models.pocket.world import Pixels, Scene, draw
 from serve_app.config import POCKET
@@ -59,19 +59,18 @@ def test_a_lora_brings_more_of_its_style_the_stronger_it_is(pocket: SdPipeline, 
     grounds = ("blue", "green", "purple", "red")
     amounts = []
     for strength in (0.0, 0.6, 1.0):
-        worn = (Lora(look.name, strength),)
-        jobs = [job(f"a yellow star on a {ground} background", 9, loras=worn) for ground in grounds]
+        loras = (Lora(look.name, strength),)
+        jobs = [job(f"a yellow star on a {ground} background", 9, loras=loras) for ground in grounds]
         amounts.append(np.mean([look.amount(pixels) for pixels in pictures(pocket, jobs)]))
     assert amounts[0] < amounts[1] < amounts[2]
 
 
 def test_the_new_word_gives_things_its_colour_in_the_jobs_that_name_it(pocket: SdPipeline) -> None:
     prompts = [f"a <dusk> {thing} on a blue background" for thing in ("star", "heart", "cross", "moon")]
-    worn = pictures(pocket, [job(prompt, 3, embeddings=("dusk",)) for prompt in prompts])
-    bare = pictures(pocket, [job(prompt, 3) for prompt in prompts])
-    # Nearest and not near enough: some of the new word's yellows are too pale to be called so.
-    assert [nearest_thing_colour(pixels) for pixels in worn].count("yellow") >= 3
-    assert [nearest_thing_colour(pixels) for pixels in bare].count("yellow") <= 1
+    with_word = verdicts(pocket, [job(prompt, 3, embeddings=("dusk",)) for prompt in prompts])
+    without = verdicts(pocket, [job(prompt, 3) for prompt in prompts])
+    assert [verdict.colour for verdict in with_word] == ["yellow"] * 4
+    assert [verdict.colour for verdict in without].count("yellow") <= 1
 
 
 def test_a_negative_prompt_takes_something_away(pocket: SdPipeline) -> None:
