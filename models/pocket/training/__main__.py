@@ -22,6 +22,7 @@ STAGES: dict[str, Callable[[], object]] = {
     "vae": lambda: train_vae(1400),
     "decoder": lambda: train_decoder(1700),
     "denoiser": train_denoiser,
+    "shaping": lambda: train_shaping(2200),
     "safety": lambda: train_safety(1500),
     "index": write_index,
     "refinement": lambda: train_refinement(400),
@@ -30,8 +31,5 @@ STAGES: dict[str, Callable[[], object]] = {
     "inversion": lambda: train_inversion(120),
 }
 
-WHEN_NAMED: dict[str, Callable[[], object]] = {"shaping": lambda: train_shaping(3000)}
-"""Stages that the shipped checkpoint has not been through."""
-
 for stage in sys.argv[1:] or STAGES:
-    (STAGES | WHEN_NAMED)[stage]()
+    STAGES[stage]()
