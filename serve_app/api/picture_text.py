@@ -9,7 +9,7 @@ from serve_app.urls import DATA_HEAD, looks_like_url
 
 _LINE_BREAK = re.compile(r"[\r\n]+")
 _FOLD = re.compile(r" +[\r\n]+ *|[\r\n]+ +")
-_PICTURE_AS_TEXT = re.compile(rb"\s*(?:[a-z][a-z0-9+.-]*://|data:|[A-Za-z0-9+/_-]{16})", re.IGNORECASE)
+_PICTURE_AS_TEXT = re.compile(r"(?:[a-z][a-z0-9+.-]*://|data:|[A-Za-z0-9+/_-]{16})", re.IGNORECASE)
 
 
 def with_plus(value: str) -> str:
@@ -34,6 +34,8 @@ def _plus_for_blanks(payload: str) -> str:
 
 def text_of_bytes(data: bytes) -> str | bytes:
     """A URL, data URI or base64 that was uploaded as a file; bytes of anything else are what they are."""
-    if not data.isascii() or not _PICTURE_AS_TEXT.match(data):
+    try:
+        text = data.decode("utf-8-sig").strip()  # of blanks of every alphabet
+    except UnicodeDecodeError:
         return data
-    return data.decode("ascii")
+    return text if text.isascii() and _PICTURE_AS_TEXT.match(text) else data

@@ -114,6 +114,13 @@ async def test_an_uploaded_file_may_hold_the_picture_as_text(text: str) -> None:
     assert await read_body(request_of(raw, MULTIPART), CAP) == {"init_image": text}
 
 
+@pytest.mark.parametrize("around", ["\N{NO-BREAK SPACE}", "\n", "\N{ZERO WIDTH NO-BREAK SPACE}", "\r\n\t"])
+async def test_blanks_around_it_are_nothing(around: str) -> None:
+    end = around if around.isspace() else ""
+    raw = part("init_image", f"{around}{'QUJD' * 8}{end}".encode(), '; filename="blob"') + b"--edge--\r\n"
+    assert await read_body(request_of(raw, MULTIPART), CAP) == {"init_image": "QUJD" * 8}
+
+
 async def test_bytes_that_are_no_text_stay_bytes_where_text_is_wanted() -> None:
     raw = part("prompt", b"\xff\xfe\x00", '; filename="blob"') + b"--edge--\r\n"
     assert await read_body(request_of(raw, MULTIPART), CAP) == {"prompt": b"\xff\xfe\x00"}
