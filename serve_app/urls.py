@@ -5,6 +5,7 @@ Where a host leads to is `inputs.guard`'s to say.
 """
 
 import re
+from collections.abc import Callable
 from ipaddress import IPv6Address
 from urllib.parse import unquote, urlsplit
 
@@ -21,20 +22,24 @@ DATA_HEAD = re.compile(r"[^,]{0,256}\bbase64\b[^,]{0,256},", re.IGNORECASE)
 """What a data URI writes before its base64."""
 
 HIDDEN = "***"
-URL_IN_TEXT = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
+URL_IN_TEXT = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s\"'<>]+", re.IGNORECASE)
+"""A scheme has no more than 31 characters here: else a long word is read again from each of its letters."""
 SECRET_NAME = re.compile(
-    r"pass|pwd|secret|token|(?<![a-z])key|access_?key|api_?key|signature|(?<![a-z])sig(?![a-z])|auth|cred|session|jwt"
-    r"|(?<![a-z])code|hmac|policy|otp(?![a-z])|(?<![a-z])pin(?![a-z])|(?<![a-z])pw(?![a-z])",
+    r"(?<![a-z])pass(?!age|enger)|passw|passphrase|pwd|psw|secret|token(?!iz)|(?<![a-z])key(?![a-z])|(?:access|api)_?key"
+    r"|signature|(?<![a-z])sig(?![a-z])|(?<![a-z])sign(?![a-z])|auth(?!or)|cred|session|sessid|(?<![a-z])sid(?![a-z])|jwt"
+    r"|(?<![a-z])code(?![a-z])|hmac|policy|otp(?![a-z])|(?<![a-z])pin(?:code)?(?![a-z])|(?<![a-z])pw(?![a-z])|ticket|bearer",
     re.IGNORECASE,
 )
 """In the name of a query's value: what it holds is a secret."""
 TOKEN = re.compile(r"(?=[^A-Za-z]*[A-Za-z])(?=\D*\d)[A-Za-z0-9_~+/=.%:-]{16,}")
 """Letters and digits as nobody chooses by hand."""
-PATH_TOKEN = re.compile(
-    r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)[A-Za-z0-9_:-]{20,}"
-    r"|(?:[A-Za-z0-9]+[_:-])*(?=[0-9]*[A-Za-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}(?:[_:-][A-Za-z0-9]+)*"
-)
-"""... and as receivers of webhooks write them into a path; a file's name has a dot, a UUID short groups of one case."""
+PATH_TOKEN = re.compile(r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)[A-Za-z0-9_:~=+/-]{20,}")
+"""... and as receivers of webhooks write them into a path; a file's name has a dot, a UUID one case."""
+TOKEN_PIECE = re.compile(r"(?=[0-9]*[A-Za-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}")
+"""Between other characters: 32 hexadecimal digits, say; a UUID's pieces are shorter."""
+NO_LETTER = re.compile(r"[^A-Za-z0-9]+")
+JSON_TOKEN = "eyJ"
+"""How a JSON Web Token begins."""
 
 
 class UrlRefused(ValueError):
@@ -90,7 +95,7 @@ def shown_url(url: str) -> str:
     shown = parts._replace(
         netloc=f"{HIDDEN}@{host}" if at else host,
         path="/".join(_shown_part(part) for part in parts.path.split("/")),
-        query="&".join(_shown_pairs(pairs, TOKEN) for pairs in parts.query.split("&")),
+        query="&".join(_shown_pairs(pairs, _is_query_token) for pairs in parts.query.split("&")),
         fragment=HIDDEN if parts.fragment else "",
     )
     return url if shown == parts else shown.geturl()
@@ -99,18 +104,34 @@ def shown_url(url: str) -> str:
 def _shown_part(part: str) -> str:
     """A part of a path, and the parameters that servlets write behind it."""
     name, semicolon, pairs = part.partition(";")
-    return (HIDDEN if PATH_TOKEN.fullmatch(name) else name) + semicolon + _shown_pairs(pairs, PATH_TOKEN)
+    return (HIDDEN if _is_path_token(name) else name) + semicolon + _shown_pairs(pairs, _is_path_token)
 
 
-def _shown_pairs(pairs: str, token: re.Pattern[str]) -> str:
-    return ";".join(_shown_pair(pair, token) for pair in pairs.split(";"))
+def _is_path_token(part: str) -> bool:
+    plain = unquote(part)
+    if "." in plain:
+        return plain.startswith(JSON_TOKEN)
+    pieces = NO_LETTER.split(plain)
+    return PATH_TOKEN.fullmatch(plain) is not None or any(TOKEN_PIECE.fullmatch(piece) for piece in pieces)
 
 
-def _shown_pair(pair: str, token: re.Pattern[str]) -> str:
+def _is_query_token(value: str) -> bool:
+    """Also what holds a secret's name and value itself, such as a signed link's policy or a whole URL."""
+    plain = unquote(value)
+    return (
+        TOKEN.fullmatch(value) is not None or ("=" in plain and SECRET_NAME.search(plain) is not None) or "@" in plain
+    )
+
+
+def _shown_pairs(pairs: str, is_token: Callable[[str], bool]) -> str:
+    return ";".join(_shown_pair(pair, is_token) for pair in pairs.split(";"))
+
+
+def _shown_pair(pair: str, is_token: Callable[[str], bool]) -> str:
     name, equals, value = pair.partition("=")
     if not equals:
-        return HIDDEN if token.fullmatch(name) else name
-    return f"{name}={HIDDEN}" if value and (SECRET_NAME.search(unquote(name)) or token.fullmatch(value)) else pair
+        return HIDDEN if is_token(name) else name
+    return f"{name}={HIDDEN}" if value and (SECRET_NAME.search(unquote(name)) or is_token(value)) else pair
 
 
 def without_secrets(text: str) -> str:

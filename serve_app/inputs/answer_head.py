@@ -9,17 +9,18 @@ import ssl
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
+from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream, RemoteProtocolError
 
 LONGEST = 256 * 2**10
 """Bytes of a head, as Chromium has it."""
-NEEDED = (b"location", b"set-cookie", b"content-encoding", b"retry-after")
-"""Beside those that say where the body ends."""
+NEEDED = (b"set-cookie", b"content-encoding", b"retry-after")
+"""Beside those that say where the body ends, and Location, which some servers write twice."""
 END = re.compile(rb"\r?\n\r?\n")
-STATUS_LINE = re.compile(rb"\s*HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?=[ \t\r\n]|$)", re.IGNORECASE)
+STATUS_LINE = re.compile(rb"[ \t]{0,16}HTTP(?:/(\d)(?:\.(\d)?)?)?[ \t]{1,16}(\d{3})(?!\d)", re.IGNORECASE)
+"""Its version's two digits, and its status."""
 INTERIM = re.compile(rb"10[02-9]|1[1-9]\d")
 """Statuses that another head follows; 101 is the last one of its answer."""
-FOLD = re.compile(rb"\r?\n[ \t]+")
+FOLD, LINE_END = re.compile(rb"\r?\n[ \t]+"), re.compile(rb"\r\n|\n|\r")
 LENGTH = re.compile(rb"\d{1,19}")
 CONTROLS = bytes(set(range(32)) - set(b"\t\r\n")) + b"\x7f"
 
@@ -34,28 +35,31 @@ def needed_head(head: bytes) -> bytes:
     status = STATUS_LINE.match(head)
     if status is None:
         return head
-    headers = list(_headers(head[status.end() :]))
-    lines = [b"HTTP/1.1 " + status[1] + b" ", *(b": ".join(header) for header in _needed(headers)), b"", b""]
+    headers, version = list(_headers(head[status.end() :])), (status[1] or b"1", status[2] or b"1")
+    needed = _needed(headers, chunks=version >= (b"1", b"1"))
+    lines = [b"HTTP/1.1 " + status[3] + b" ", *(b": ".join(header) for header in needed), b"", b""]
     return b"\r\n".join(lines)
 
 
 def _headers(block: bytes) -> Iterator[Header]:
     """Names in lower case with their values; lines that are none are passed over."""
-    _reason, *lines = FOLD.sub(b" ", block.translate(None, CONTROLS)).split(b"\n")
+    _reason, *lines = LINE_END.split(FOLD.sub(b" ", block.translate(None, CONTROLS)))
     for line in lines:
         name, colon, value = line.partition(b":")
         if colon and name.strip():
             yield name.strip().lower(), value.strip()
 
 
-def _needed(headers: list[Header]) -> Iterator[Header]:
+def _needed(headers: list[Header], *, chunks: bool) -> Iterator[Header]:
+    """`chunks`: whether the answer's version knows chunks."""
     transfer = _items(headers, b"transfer-encoding")
     lengths = set(_items(headers, b"content-length"))
-    if b"chunked" in transfer:
+    if chunks and b"chunked" in transfer:
         yield b"transfer-encoding", b"chunked"
     elif len(lengths) == 1 and LENGTH.fullmatch(length := lengths.pop()):
         yield b"content-length", length
-    yield from dict.fromkeys(header for header in headers if header[0] in NEEDED)
+    yield from (header for header in headers if header[0] in NEEDED)
+    yield from dict.fromkeys(header for header in headers if header[0] == b"location")
     coded = [item for item in transfer if item not in (b"chunked", b"identity")]
     if coded:  # applied after the content's own, so undone before
         yield b"content-encoding", b", ".join(coded)
@@ -84,23 +88,23 @@ class _Stream(AsyncNetworkStream):
         return piece
 
     async def _head(self, max_bytes: int, timeout: float | None) -> bytes:
-        """The last head, and as much of the body as came with it."""
-        read, searched = bytearray(), 0
-        while len(read) <= LONGEST:
+        """The last head, and as much of the body as came with it. Raises RemoteProtocolError for one without an end."""
+        read, searched, skipped = bytearray(), 0, 0
+        while len(read) + skipped <= LONGEST:
             if read.startswith((b"\r", b"\n")):
                 read, searched = read.lstrip(b"\r\n"), 0
             status, end = STATUS_LINE.match(read), END.search(read, max(0, searched - 3))
-            if status and end and INTERIM.fullmatch(status[1]):
-                read, searched = read[end.end() :], 0
+            if status and end and INTERIM.fullmatch(status[3]):
+                read, searched, skipped = read[end.end() :], 0, skipped + end.end()
             elif end:
                 return needed_head(bytes(read[: end.end()])) + read[end.end() :]
             else:
                 searched = len(read)
                 piece = await self._stream.read(max_bytes, timeout)
                 if not piece:
-                    break
+                    return bytes(read)
                 read += piece
-        return bytes(read)
+        raise RemoteProtocolError(f"a head of more than {LONGEST} bytes")
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send."""

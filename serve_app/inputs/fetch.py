@@ -33,6 +33,8 @@ HEADERS = {
 """Some servers send pictures to no client but a browser, and say so by this word."""
 UNDEMANDING = {**HEADERS, "Accept": "*/*", "Accept-Encoding": "identity, gzip, deflate"}
 """For a server that has nothing acceptable (406): whatever it has."""
+LONGEST_DETAIL = 500
+"""Characters of a failure in the log: its text may hold whatever the server has sent."""
 BEFORE_QUERY = re.compile(r"[^?#]+")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -145,7 +147,7 @@ class ImageFetcher:
             raise ImageFetchFailed(f"not done within {seconds:g} s", f"took longer than {seconds:g} s") from error
         # ValueError: the resolver refuses a label (UnicodeError) or answers with what is no address.
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-            detail = without_secrets(f"{type(error).__name__}: {error}")
+            detail = without_secrets(f"{type(error).__name__}: {error}")[:LONGEST_DETAIL]
             raise ImageFetchFailed(detail, reason_of(error)) from error
 
     async def _follow(self, url: httpx2.URL) -> bytes:

@@ -358,6 +358,14 @@ LENGTH = b"Content-Length: %d" % len(PICTURE)
         ),
         *([b"", b"", OK, LENGTH], [OK, b"X-Large: " + b"a" * 200_000, LENGTH], [OK, b"X-Many: 1"] * 3000 + [LENGTH]),
         *([b"HTTP/1.0 200 OK", LENGTH], [b"HTTP/1.1 200", LENGTH], [b"http/1.1 200 ok", LENGTH], [b"HTTP/1 200 OK"]),
+        *(
+            [b"HTTP 200 OK", LENGTH],
+            [b"HTTP/1.1 200OK", LENGTH],
+            [b"HTTP/1. 200 OK", LENGTH],
+            [b" HTTP/1.1 200", LENGTH],
+        ),
+        *([b"HTTP/1.0 200 OK", b"Transfer-Encoding: chunked", LENGTH], [OK, b"Set-Cookie: a=b\rX: y", LENGTH]),
+        *([OK, b"Content-Encoding: identity\rX: y", LENGTH], [OK + b"\rX: y", LENGTH]),
         *([b"HTTP/2 200", LENGTH], [OK, b"X-Odd: \x01\x7f\xff", LENGTH], [OK, b"\xff\xfe: x", LENGTH], [OK, b"A B: c"]),
         *([b"HTTP/1.1 100 Continue", b"", OK, LENGTH], [b"HTTP/1.1 103 Early Hints", b"Link: <a>", b"", OK, LENGTH]),
     ],
@@ -390,6 +398,25 @@ async def test_a_head_comes_in_any_pieces_and_a_body_is_never_read_as_one(site: 
         await writer.drain()
 
     assert await fetched(site, dribble) == (b"\n\nHTTP/1.1 100 No\n\n" + PICTURE)[: len(PICTURE)]
+
+
+async def test_two_lines_of_one_coding_are_two_codings(site: Site) -> None:
+    body = gzip.compress(gzip.compress(PICTURE))
+    coded = b"Content-Encoding: gzip"
+    assert await fetched(site, written(OK, coded, coded, body=body)) == PICTURE
+
+
+async def test_heads_that_only_announce_others_come_to_an_end(site: Site) -> None:
+    lines = [b"HTTP/1.1 103 Wait", b"X: " + b"y" * 1000, b""] * 300
+    site.answers["/"] = written(*lines, OK, LENGTH)
+    assert await reason(f"http://127.0.0.1:{await site.open()}/") == "its server does not answer as HTTP says"
+
+
+async def test_a_long_answer_that_is_none_is_told_in_short(site: Site) -> None:
+    site.answers["/"] = written(b"a" * 60_000, body=b"")
+    detail = await refused(f"http://127.0.0.1:{await site.open()}/")
+    assert "RemoteProtocolError" in detail
+    assert len(detail) <= 500
 
 
 async def test_a_head_without_an_end_is_given_up(site: Site) -> None:
