@@ -37,13 +37,12 @@ class Upkeep:
     async def delete_pictures(self, now: float) -> int:
         """Delete the pictures of all jobs whose time has come; of how many. What the store cannot do waits."""
         deleted, room = 0, asyncio.Semaphore(DELETED_AT_ONCE)
-        while taken := await self._clearing.take_expired(now, now + TAKEN_S, TAKEN_AT_ONCE):
-            try:
-                async with asyncio.timeout(DELETING_S):
+        try:
+            async with asyncio.timeout(DELETING_S):  # over all: the last are taken until the same moment as the first
+                while taken := await self._clearing.take_expired(now, now + TAKEN_S, TAKEN_AT_ONCE):
                     deleted += sum(await asyncio.gather(*(self._delete(expired, room) for expired in taken)))
-            except TimeoutError:
-                logger.warning("the store takes long: some of %d jobs' pictures are not deleted yet", len(taken))
-                break
+        except TimeoutError:
+            logger.warning("the store takes long: %d jobs' pictures are deleted, others not yet", deleted)
         return deleted
 
     async def forget(self, now: float) -> None:

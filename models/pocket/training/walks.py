@@ -24,7 +24,7 @@ NOISE_ALONE = 0.15
 """Share of the walks that start from noise alone."""
 FROM_CLUTTER = 0.1
 """Share of the init pictures that are busy; the others are scenes."""
-SMALLEST, LARGEST = 0.18, 0.44
+SMALLEST, LARGEST = min(low for low, _ in SIZES.values()), max(high for _, high in SIZES.values())
 """Radii of the world."""
 KEPT_FROM = 200
 """States with less noise than this timestep's are left out: what is seen so clearly is not to be moved."""
@@ -109,14 +109,12 @@ def asked_scene(rng: np.random.Generator) -> tuple[Scene, str]:
     while True:
         scene = replace(random_scene(rng), blurry=False, tint=(0,) * 6)
         text = caption(scene, rng)
-        if f"{scene.colour} {scene.thing}" in text and scene.ground in text.replace(
-            f"{scene.colour} {scene.thing}", ""
-        ):
+        if f"{scene.colour} {scene.thing}" in text and f"{scene.ground} background" in text:
             return replace(scene, size=scene.size if scene.size in text else ""), text
 
 
 def true_picture(asked: Scene, made: Pixels) -> Pixels:
-    """The asked scene, drawn where the made picture shows its thing, or where it was thrown if that shows none."""
+    """The asked scene, drawn where the made picture shows its thing; as it was asked for where that shows nothing."""
     fit = best_fit(made, asked.thing)
     if fit is None:
         return draw(asked, len(made))

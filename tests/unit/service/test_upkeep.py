@@ -1,5 +1,6 @@
 """Clearing away: what has expired goes, and nothing else does."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -65,6 +66,22 @@ async def test_all_that_has_expired_goes_in_one_round_but_for_what_cannot_be_del
         monkeypatch.setattr(one.store, "delete", stubborn)
         assert await upkeep.delete_pictures(later) == 6
         assert await upkeep.delete_pictures(later) == 0
+
+
+async def test_all_deleting_ends_before_what_was_taken_is_due_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.service.upkeep.TAKEN_AT_ONCE", 1)
+    monkeypatch.setattr("serve_app.service.upkeep.DELETING_S", 0.5)
+    async with bench(tmp_path) as one:
+        for _ in range(4):
+            await one.ended((await one.accept(temp="yes")).id)
+
+        async def slow(_: str) -> None:
+            await asyncio.sleep(0.3)
+
+        monkeypatch.setattr(one.store, "delete", slow)
+        assert await upkeep_of(one).delete_pictures(time.time() + 2 * DAY_S) < 4
 
 
 async def test_ended_jobs_are_forgotten_after_a_month_or_when_the_configuration_says(tmp_path: Path) -> None:
